@@ -1,0 +1,11 @@
+//! The verbs: one decision per file, each a method of [`super::Core`].
+
+mod cancel;
+pub(super) mod dead_letters;
+mod lanes;
+mod publish;
+mod schedule;
+mod sessions;
+mod settle;
+mod tick;
+mod workers;

@@ -1,0 +1,237 @@
+//! What callers say to a store, and what they are answered. Owned types: a command outlives the frame it came in.
+
+use std::sync::Arc;
+
+use squall_protocol::dead_letter::DeadLetterFilter;
+use squall_protocol::{
+    ConnectionId, FeedRecord, Gap, LaneView, NackMode, Priority, Receipt, RetryOverride, SessionId, SessionState,
+    TaskId, Time,
+};
+use tokio::sync::mpsc;
+
+/// A task to publish. The caller has checked lengths and sizes.
+#[derive(Clone, Debug)]
+pub struct TaskSpec {
+    /// The lane that was asked for, if any. Unknown or absent: the default lane.
+    pub lane: Option<Box<str>>,
+    /// The kind.
+    pub kind: Box<str>,
+    /// Absent: the lane's.
+    pub priority: Option<Priority>,
+    /// JSON text.
+    pub payload: Box<str>,
+    /// The session it belongs to.
+    pub session: Option<SessionId>,
+    /// The ordering key.
+    pub key: Option<Box<str>>,
+    /// Not before so many milliseconds.
+    pub delay_ms: u64,
+    /// Milliseconds from now.
+    pub deadline_ms: Option<u64>,
+    /// What it says differently from the lane's policy.
+    pub retry: Option<RetryOverride>,
+    /// For the window of [`crate::Config::idempotency_window_ms`].
+    pub idempotency_key: Option<Box<str>>,
+}
+
+/// What does not change while a task lives; shared by the store and all that deliver it.
+#[derive(Debug)]
+pub struct TaskBody {
+    /// The task.
+    pub id: TaskId,
+    /// Whose it is.
+    pub tenant: Arc<str>,
+    /// Its lane.
+    pub lane: Arc<str>,
+    /// Its kind.
+    pub kind: Box<str>,
+    /// The priority it is queued with.
+    pub priority: Priority,
+    /// JSON text.
+    pub payload: Box<str>,
+    /// The session it belongs to.
+    pub session: Option<SessionId>,
+    /// The ordering key.
+    pub key: Option<Box<str>>,
+    /// When it was published.
+    pub created_at: Time,
+    /// When it is no longer worth doing.
+    pub deadline_at: Option<Time>,
+    /// What it says differently from the lane's policy.
+    pub retry: Option<RetryOverride>,
+}
+
+/// A leased task on its way to a worker.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The task.
+    pub task: Arc<TaskBody>,
+    /// Proof of this lease.
+    pub receipt: Receipt,
+    /// From 1.
+    pub attempt: u32,
+    /// When the lease ends.
+    pub lease_expires_at: Time,
+}
+
+/// One ack, nack or extend.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// The task.
+    pub id: TaskId,
+    /// Needed with [`crate::Holder::Receipts`], ignored otherwise.
+    pub receipt: Option<Receipt>,
+    /// What about it.
+    pub verb: SettleVerb,
+}
+
+/// What a settlement says.
+#[derive(Clone, Debug)]
+pub enum SettleVerb {
+    /// Done.
+    Ack,
+    /// Not done.
+    Nack {
+        /// What is meant.
+        mode: NackMode,
+        /// At least this long until the next attempt.
+        delay_ms: Option<u64>,
+        /// In words; the caller has cut it to 1,024 bytes.
+        reason: Option<Box<str>>,
+        /// Pause the whole lane for so long.
+        pause_lane_ms: Option<u64>,
+    },
+    /// Takes longer: the lease ends so many milliseconds from now.
+    Extend {
+        /// From now.
+        for_ms: u64,
+    },
+}
+
+/// The answer to a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The task is done.
+    Done,
+    /// It will be tried again, at this time at the earliest.
+    Retry(Time),
+    /// It is among the dead letters.
+    Dead,
+    /// The lease now ends then.
+    Extended(Time),
+}
+
+/// A worker that connects.
+#[derive(Clone, Debug)]
+pub struct WorkerSpec {
+    /// Its name, unique.
+    pub id: ConnectionId,
+    /// Only tasks of this tenant; `None`: of all.
+    pub tenant: Option<Arc<str>>,
+    /// The lanes it serves.
+    pub lanes: Vec<Box<str>>,
+}
+
+/// A registered worker.
+#[derive(Debug)]
+pub struct Worker {
+    /// As in its spec.
+    pub id: ConnectionId,
+    /// What is leased to it, commit by commit. Unbounded as a channel, bounded by the credit that was granted.
+    pub deliveries: mpsc::UnboundedReceiver<Vec<Delivery>>,
+}
+
+/// Which sessions to list.
+#[derive(Clone, Debug, Default)]
+pub struct ListSessions {
+    /// Only those in this state.
+    pub state: Option<SessionState>,
+    /// As the last page gave it.
+    pub cursor: Option<String>,
+    /// At most so many; 1 to 1,000.
+    pub limit: usize,
+}
+
+/// Which dead letters to list.
+#[derive(Clone, Debug, Default)]
+pub struct ListDeadLetters {
+    /// Only those.
+    pub filter: DeadLetterFilter,
+    /// As the last page gave it.
+    pub cursor: Option<String>,
+    /// At most so many; 1 to 1,000.
+    pub limit: usize,
+    /// With their payloads.
+    pub payload: bool,
+}
+
+/// Which dead letters are meant.
+#[derive(Clone, Debug)]
+pub enum Which {
+    /// This one.
+    One(TaskId),
+    /// All that match.
+    Filter(DeadLetterFilter),
+}
+
+/// How dead letters are sent back.
+#[derive(Clone, Debug)]
+pub struct ReplayHow {
+    /// Who says so; kept in the trail.
+    pub by: Box<str>,
+    /// So many a second, by delaying the later ones.
+    pub rate_per_s: Option<f64>,
+    /// At most so many.
+    pub limit: Option<u64>,
+}
+
+/// A piece of the feed.
+#[derive(Clone, Debug)]
+pub struct FeedSlice {
+    /// What is missing before the first record.
+    pub gap: Option<Gap>,
+    /// In offset order.
+    pub records: Vec<FeedRecord>,
+    /// The last committed offset when this was read.
+    pub head: u64,
+}
+
+/// Whether a store works.
+#[derive(Clone, Debug)]
+pub struct StoreHealth {
+    /// Writes are accepted.
+    pub ok: bool,
+    /// Features that are lost: `publish`, `feed` …
+    pub lost: Vec<&'static str>,
+    /// What the store is and how it is set; what is wrong, if something is; records set aside at the last recovery.
+    pub detail: String,
+}
+
+/// Figures of a store.
+#[derive(Clone, Debug)]
+pub struct StoreStats {
+    /// Every lane.
+    pub lanes: Vec<LaneView>,
+    /// Sessions by state: in the order of [`SessionState::ALL`]; the last three count since the start of the process.
+    pub sessions: [u64; 4],
+    /// Sessions refused for the limit.
+    pub sessions_refused: u64,
+    /// Tasks by outcome since the start of the process; the names of `Stats::tasks`.
+    pub tasks: Vec<(&'static str, u64)>,
+    /// The last offset of the feed.
+    pub feed_offset: u64,
+    /// The oldest offset that can be read; 0 when there is none.
+    pub feed_oldest: u64,
+    /// Connected workers.
+    pub workers: u64,
+    /// Commits since the start.
+    pub commits: u64,
+    /// Commands that they carried.
+    pub committed_commands: u64,
+    /// Commit latency in milliseconds: p50, p99, max.
+    pub commit_ms: squall_protocol::stats::Percentiles,
+    /// Bytes of tasks in memory.
+    pub task_bytes: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+}
