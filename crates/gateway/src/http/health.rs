@@ -1,0 +1,84 @@
+//! `/health` and `/ready`: whether it works, found out now and not remembered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use squall_protocol::health::Dependency;
+use squall_protocol::{Health, HealthStatus};
+use squall_store::config::Durability;
+
+use super::extract::json;
+use crate::app::App;
+
+/// A store that does not answer for so long is not well.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Whether everything works; each dependency is checked live
+#[utoipa::path(get, path = "/health", tag = "health", responses(
+    (status = 200, description = "`healthy`, or `degraded` with what is lost", body = Health),
+    (status = 503, description = "`draining`", body = Health),
+), security(()))]
+pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
+    let health = check(&app).await;
+    let status = if health.status == HealthStatus::Draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (status, json(&health)).into_response()
+}
+
+/// Whether it takes work now
+#[utoipa::path(get, path = "/ready", tag = "health", responses(
+    (status = 200, description = "It takes work", body = Health),
+    (status = 503, description = "It does not: it drains, or cannot store what is published", body = Health),
+), security(()))]
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
+    let health = check(&app).await;
+    let ready = health.status == HealthStatus::Healthy
+        || health.status == HealthStatus::Degraded && !health.lost.iter().any(|lost| lost == "publish");
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, json(&health)).into_response()
+}
+
+/// The gateway as it is now.
+pub(crate) async fn check(app: &App) -> Health {
+    let asked = Instant::now();
+    let said = app.store.health();
+    // What the store says of itself is cheap; that it still answers is found out by asking for something.
+    let answered = tokio::time::timeout(ANSWERS_WITHIN, app.store.stats()).await;
+    let checked_in_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let mut lost: Vec<String> = said.lost.iter().map(|&lost| lost.into()).collect();
+    let (answers, why) = match answered {
+        Ok(Ok(_)) => (true, None),
+        Ok(Err(error)) => (false, Some(error.to_string())),
+        Err(_) => (false, Some(format!("it has not answered for {} ms", ANSWERS_WITHIN.as_millis()))),
+    };
+    let ok = said.ok && answers;
+    if !ok && !lost.iter().any(|lost| lost == "publish") {
+        lost.push("publish".into());
+    }
+    let detail = match why {
+        Some(why) => format!("{}; {why}", said.detail),
+        None => said.detail,
+    };
+    let status = if app.draining.is_cancelled() {
+        HealthStatus::Draining
+    } else if lost.is_empty() {
+        HealthStatus::Healthy
+    } else {
+        HealthStatus::Degraded
+    };
+    Health {
+        status,
+        lost,
+        dependencies: BTreeMap::from([("store".to_owned(), Dependency { ok, checked_in_ms, detail })]),
+        durability: match app.config.store.durability {
+            Durability::Commit => "commit".into(),
+            Durability::Interval => format!("interval {} ms", app.config.store.interval_ms),
+        },
+        version: env!("CARGO_PKG_VERSION").into(),
+        uptime_ms: u64::try_from(app.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        time: squall_store::now(),
+    }
+}

@@ -1,0 +1,3 @@
+//! What comes in from elsewhere.
+
+pub(crate) mod github;
