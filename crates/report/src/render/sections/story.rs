@@ -1,0 +1,125 @@
+//! The run in one sentence and in a handful of figures.
+
+use super::Tone;
+use crate::{
+    RunRecord, Verdict,
+    record::Ended,
+    render::{duration, thousands},
+    statistics::MetricValues,
+};
+
+/// A number that belongs at the top of a page.
+#[derive(Clone, Debug)]
+pub(in crate::render) struct Figure {
+    pub(in crate::render) label: &'static str,
+    pub(in crate::render) value: String,
+    pub(in crate::render) note: String,
+    pub(in crate::render) tone: Tone,
+}
+
+/// What happened, for somebody who reads nothing else.
+pub(in crate::render) fn story(record: &RunRecord) -> String {
+    let mut parts = Vec::new();
+    let target = if record.target.own { "a gateway of its own".to_owned() } else { record.target.url.clone() };
+    let load = duration(record.duration.load_ms as f64);
+    parts.push(match (record.duration.load_ms, target.is_empty()) {
+        (0, _) => "There was no load.".to_owned(),
+        (_, true) => format!("{load} of load."),
+        (_, false) => format!("{load} of load against {target}."),
+    });
+    if let Some(ledger) = record.ledger.as_ref().filter(|ledger| ledger.acknowledged > 0) {
+        let acknowledged = thousands(ledger.acknowledged);
+        parts.push(if ledger.lost > 0 {
+            format!("{acknowledged} tasks were acknowledged, and {} of them are gone.", thousands(ledger.lost))
+        } else if ledger.pending > 0 {
+            format!("{acknowledged} tasks were acknowledged; {} still wait.", thousands(ledger.pending))
+        } else if ledger.settled {
+            format!("{acknowledged} tasks were acknowledged, and every one is accounted for.")
+        } else {
+            format!("{acknowledged} tasks were acknowledged; the account was not closed.")
+        });
+    }
+    match record.faults.as_slice() {
+        [] => {}
+        [fault] => parts.push(match fault.recovered_ms {
+            Some(recovered) => {
+                format!(
+                    "One fault ({}), working again after {}.",
+                    fault.name,
+                    duration(recovered.saturating_sub(fault.at_ms) as f64)
+                )
+            }
+            None => format!("One fault ({}), and the target did not work again.", fault.name),
+        }),
+        faults => {
+            let never = faults.iter().filter(|fault| fault.recovered_ms.is_none()).count();
+            let slowest = faults.iter().filter_map(|it| Some(it.recovered_ms?.saturating_sub(it.at_ms))).max();
+            parts.push(match (never, slowest) {
+                (0, Some(slowest)) => {
+                    format!("{} faults, each followed by recovery within {}.", faults.len(), duration(slowest as f64))
+                }
+                (never, _) => format!("{} faults; the target did not work again after {never}.", faults.len()),
+            });
+        }
+    }
+    if record.ended == Ended::Unfinished {
+        parts.push("The run was killed, or is still going; this is what it had.".to_owned());
+    }
+    parts.join(" ")
+}
+
+/// The figures, most important first; only those that the run has.
+pub(in crate::render) fn figures(record: &RunRecord) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    let mut figure = |label, value: String, note: String, tone| figures.push(Figure { label, value, note, tone });
+    let load_s = record.duration.load_ms as f64 / 1000.0;
+    if let Some(ledger) = &record.ledger {
+        let per_s = if load_s > 0.0 {
+            format!("{} per second", thousands((ledger.acknowledged as f64 / load_s).round() as u64))
+        } else {
+            String::new()
+        };
+        figure("tasks acknowledged", thousands(ledger.acknowledged), per_s, Tone::Plain);
+        let (tone, note) = match (ledger.lost, Verdict::of(record)) {
+            (0, Verdict::CouldNotRun) => (Tone::Plain, "of what was accounted for".to_owned()),
+            (0, _) if !ledger.settled => (Tone::Warn, "account not closed".to_owned()),
+            (0, _) => (Tone::Good, "nothing acknowledged is gone".to_owned()),
+            (_, _) => (Tone::Bad, "acknowledged, and gone".to_owned()),
+        };
+        figure("lost", thousands(ledger.lost), note, tone);
+    }
+    for (metric, label) in [
+        ("task_latency", "task latency"),
+        ("publish_latency", "publish latency"),
+        ("http_req_duration", "request duration"),
+    ] {
+        // Where there are tasks, their latency is what counts, and requests are only the way there.
+        if metric == "http_req_duration" && record.ledger.is_some() {
+            continue;
+        }
+        if let Some(trend) = record.metric(metric).and_then(|metric| metric.trend()) {
+            figure(
+                label,
+                duration(trend.p99),
+                format!("p99; p50 {}, max {}", duration(trend.p50), duration(trend.max)),
+                Tone::Plain,
+            );
+        }
+    }
+    if let Some(sessions) = &record.sessions {
+        let success = record.metric("session_success").map(|metric| &metric.values);
+        let note = match success {
+            Some(MetricValues::Rate { rate, .. }) => {
+                format!("{} succeeded", super::super::amount(*rate, crate::statistics::Unit::Ratio))
+            }
+            _ => format!("{} refused", thousands(sessions.refused)),
+        };
+        figure("sessions", thousands(sessions.created), note, Tone::Plain);
+    }
+    if let Some(slowest) = record.faults.iter().filter_map(|it| Some(it.recovered_ms?.saturating_sub(it.at_ms))).max() {
+        let faults = record.faults.len();
+        let note = if faults == 1 { "after one fault".to_owned() } else { format!("slowest of {faults} faults") };
+        figure("working again", duration(slowest as f64), note, Tone::Plain);
+    }
+    figures
+}

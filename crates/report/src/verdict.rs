@@ -1,0 +1,186 @@
+//! The outcome of a run, and the one place where it becomes an exit code.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | passed |
+//! | 1 | could not run, or could not be judged: failed to start, generator was the limit, interrupted, never settled |
+//! | 2 | usage: the command line, the scenario or the configuration is wrong |
+//! | 98 | the ledger found a loss: something acknowledged is gone, or something arrived that nobody sent |
+//! | 99 | a threshold failed |
+//!
+//! When several hold, the first of this order is the verdict, and all reasons are listed: loss, could not run, invalid,
+//! unsettled, threshold, interrupted. A loss outranks everything, because no circumstance excuses it. A run that is
+//! invalid outranks its thresholds, because numbers that measure the generator accuse and acquit nobody.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::{Ended, RunRecord};
+
+/// The exit code for a wrong command line, scenario or configuration; no run, so no verdict.
+pub const EXIT_USAGE: u8 = 2;
+
+/// How a run ended for whoever asked "is it good?".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Everything that was promised was measured and kept.
+    Passed,
+    /// The ledger found something acknowledged that is gone, or something that nobody sent.
+    Loss,
+    /// A threshold failed.
+    ThresholdFailed,
+    /// The run did not happen, or broke.
+    CouldNotRun,
+    /// It happened, and its numbers say nothing about the target: the generator was the limit.
+    Invalid,
+    /// Acknowledged tasks were still waiting when the settle time ended: neither delivered nor lost.
+    Unsettled,
+    /// Somebody ended it early; what was measured until then was fine.
+    Interrupted,
+}
+
+impl Verdict {
+    /// What the process exits with.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Passed => 0,
+            Self::Loss => 98,
+            Self::ThresholdFailed => 99,
+            Self::CouldNotRun | Self::Invalid | Self::Unsettled | Self::Interrupted => 1,
+        }
+    }
+
+    /// The verdict on a record. A record without an end is that of a run that was killed: it could not run.
+    #[must_use]
+    pub fn of(record: &RunRecord) -> Self {
+        let ledger = record.ledger.as_ref();
+        if ledger.is_some_and(|ledger| ledger.lost > 0 || ledger.unexpected > 0) {
+            Self::Loss
+        } else if matches!(record.ended, Ended::Unfinished | Ended::Failed { .. }) {
+            Self::CouldNotRun
+        } else if !record.invalid.is_empty() {
+            Self::Invalid
+        } else if ledger.is_some_and(|ledger| ledger.pending > 0) {
+            Self::Unsettled
+        } else if record.thresholds.iter().any(|threshold| !threshold.passed) {
+            Self::ThresholdFailed
+        } else if record.ended == Ended::Interrupted {
+            Self::Interrupted
+        } else {
+            Self::Passed
+        }
+    }
+
+    /// Everything that speaks against the run, the gravest first; empty when it passed.
+    #[must_use]
+    pub fn reasons(record: &RunRecord) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if let Some(ledger) = &record.ledger {
+            if ledger.lost > 0 {
+                reasons.push(format!("{} lost: acknowledged, and gone", tasks(ledger.lost)));
+            }
+            if ledger.unexpected > 0 {
+                reasons.push(format!("{} unexpected: delivered, and never published", tasks(ledger.unexpected)));
+            }
+        }
+        match &record.ended {
+            Ended::Unfinished => reasons.push("the run has no end: it was killed, or is still going".into()),
+            Ended::Failed { message } => reasons.push(format!("the run broke: {message}")),
+            Ended::Completed | Ended::Interrupted | Ended::Aborted => {}
+        }
+        reasons.extend(record.invalid.iter().map(|reason| format!("the numbers are not valid: {reason}")));
+        if let Some(ledger) = record.ledger.as_ref().filter(|ledger| ledger.pending > 0) {
+            reasons.push(format!("{} still waiting when the settle time ended", tasks(ledger.pending)));
+        }
+        reasons.extend(record.thresholds.iter().filter(|it| !it.passed).map(|it| {
+            let measured = match (it.measured, &it.reason) {
+                (Some(measured), _) => crate::render::amount(measured, it.unit),
+                (None, Some(reason)) => reason.clone(),
+                (None, None) => "not measured".into(),
+            };
+            format!("threshold {} {}: {measured}", it.selector, it.expression)
+        }));
+        match &record.ended {
+            Ended::Interrupted => reasons.push("interrupted before its end".into()),
+            Ended::Aborted => reasons.push("ended early by a threshold with abort_on_fail".into()),
+            Ended::Unfinished | Ended::Completed | Ended::Failed { .. } => {}
+        }
+        reasons
+    }
+
+    /// One or two words for a headline.
+    #[must_use]
+    pub const fn headline(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Loss => "loss",
+            Self::ThresholdFailed => "threshold failed",
+            Self::CouldNotRun => "did not finish",
+            Self::Invalid => "not valid",
+            Self::Unsettled => "not settled",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.headline())
+    }
+}
+
+fn tasks(count: u64) -> String {
+    if count == 1 { "1 task".into() } else { format!("{} tasks", crate::render::thousands(count)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{record::Ledger, statistics::Unit, thresholds::ThresholdResult};
+
+    fn threshold(passed: bool) -> ThresholdResult {
+        ThresholdResult {
+            selector: "task_latency".into(),
+            expression: "p(99)<500".into(),
+            unit: Unit::Milliseconds,
+            target: 500.0,
+            measured: Some(if passed { 12.5 } else { 612.0 }),
+            passed,
+            reason: None,
+            aborts: false,
+        }
+    }
+
+    #[test]
+    fn the_gravest_wins_and_all_reasons_are_said() {
+        let bad = |lost, unexpected, pending| Ledger { lost, unexpected, pending, ..Ledger::default() };
+        let failed = || Ended::Failed { message: "no port".into() };
+        for (ended, invalid, ledger, passed, verdict, code, reasons) in [
+            (Ended::Completed, false, bad(0, 0, 0), true, Verdict::Passed, 0, 0),
+            (Ended::Completed, false, bad(0, 0, 0), false, Verdict::ThresholdFailed, 99, 1),
+            (Ended::Aborted, false, bad(0, 0, 0), false, Verdict::ThresholdFailed, 99, 2),
+            (Ended::Completed, false, bad(1, 0, 0), false, Verdict::Loss, 98, 2),
+            (Ended::Completed, false, bad(0, 1, 0), true, Verdict::Loss, 98, 1),
+            (failed(), true, bad(1, 0, 5), false, Verdict::Loss, 98, 5),
+            (failed(), true, bad(0, 0, 5), false, Verdict::CouldNotRun, 1, 4),
+            (Ended::Unfinished, false, bad(0, 0, 0), true, Verdict::CouldNotRun, 1, 1),
+            (Ended::Completed, true, bad(0, 0, 5), false, Verdict::Invalid, 1, 3),
+            (Ended::Completed, false, bad(0, 0, 5), false, Verdict::Unsettled, 1, 2),
+            (Ended::Interrupted, false, bad(0, 0, 0), false, Verdict::ThresholdFailed, 99, 2),
+            (Ended::Interrupted, false, bad(0, 0, 0), true, Verdict::Interrupted, 1, 1),
+        ] {
+            let record = RunRecord {
+                ended,
+                invalid: if invalid { vec!["the generator was the limit".into()] } else { Vec::new() },
+                ledger: Some(ledger),
+                thresholds: vec![threshold(true), threshold(passed)],
+                ..RunRecord::default()
+            };
+            assert_eq!((Verdict::of(&record), Verdict::of(&record).exit_code()), (verdict, code), "{record:?}");
+            assert_eq!(Verdict::reasons(&record).len(), reasons, "{:?}", Verdict::reasons(&record));
+        }
+    }
+}
