@@ -1,0 +1,198 @@
+//! Faults on a timeline. What is due when is decided here, pure: time is an argument. Carrying a step out (the signal, the
+//! restart) is the business of the target.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::scenario::{ScenarioError, Section, as_text, show_span};
+
+/// What is done to the own gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// SIGKILL; started again on the same data and port when the fault ends.
+    Kill,
+    /// SIGTERM: it may drain; started again when the fault ends, and not before it has gone.
+    Terminate,
+    /// SIGSTOP; SIGCONT when the fault ends.
+    Freeze,
+}
+
+impl FaultKind {
+    const CHOICES: [(&'static str, Self); 3] =
+        [("kill", Self::Kill), ("terminate", Self::Terminate), ("freeze", Self::Freeze)];
+
+    /// The word in scenarios and reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Terminate => "terminate",
+            Self::Freeze => "freeze",
+        }
+    }
+}
+
+/// One `[[fault]]`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Fault {
+    /// What.
+    pub kind: FaultKind,
+    /// When, from the start of the run.
+    #[serde(serialize_with = "as_text")]
+    pub at: Duration,
+    /// How long until it is undone.
+    #[serde(rename = "for", serialize_with = "as_text")]
+    pub lasts: Duration,
+}
+
+impl Fault {
+    pub(crate) fn read(mut section: Section<'_>) -> Result<Self, ScenarioError> {
+        let word = section.text("kind")?.ok_or_else(|| section.error("`kind` is missing"))?;
+        let kind = section.choice("fault", &word, &FaultKind::CHOICES)?;
+        let at = section.span("at")?.ok_or_else(|| section.error("`at` is missing"))?;
+        let lasts = section.span("for")?.unwrap_or(Duration::from_secs(1));
+        section.finish()?;
+        Ok(Self { kind, at, lasts })
+    }
+
+    /// In words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let lasts = show_span(self.lasts);
+        match self.kind {
+            FaultKind::Kill => format!("SIGKILL of the own gateway, restart after {lasts}"),
+            FaultKind::Terminate => format!("SIGTERM of the own gateway, restart after {lasts}"),
+            FaultKind::Freeze => format!("SIGSTOP of the own gateway, SIGCONT after {lasts}"),
+        }
+    }
+}
+
+/// Sorts faults by time.
+///
+/// # Errors
+/// In words, when one begins before another has ended: there is one gateway, and it cannot be killed while it is dead.
+pub(crate) fn in_order(faults: &mut [Fault]) -> Result<(), String> {
+    faults.sort_by_key(|fault| fault.at);
+    for pair in faults.windows(2) {
+        let ends = pair[0].at + pair[0].lasts;
+        if pair[1].at <= ends {
+            return Err(format!(
+                "the fault at {} begins before the one at {} has ended at {}",
+                show_span(pair[1].at),
+                show_span(pair[0].at),
+                show_span(ends)
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A step of the timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Fault number so-and-so begins.
+    Begin(usize),
+    /// It ends.
+    End(usize),
+}
+
+/// Where a run stands in its faults.
+#[derive(Clone, Debug)]
+pub(crate) struct Timeline {
+    steps: Vec<(Duration, Step)>,
+    next: usize,
+}
+
+impl Timeline {
+    /// For faults in order.
+    pub(crate) fn new(faults: &[Fault]) -> Self {
+        let both = |(index, fault): (usize, &Fault)| {
+            [(fault.at, Step::Begin(index)), (fault.at + fault.lasts, Step::End(index))]
+        };
+        Self { steps: faults.iter().enumerate().flat_map(both).collect(), next: 0 }
+    }
+
+    /// When the next step is due.
+    pub(crate) fn next_at(&self) -> Option<Duration> {
+        self.steps.get(self.next).map(|(at, _)| *at)
+    }
+
+    /// The next step that is due at `now`. Steps come in order, and none is skipped, however late it is asked for.
+    pub(crate) fn due(&mut self, now: Duration) -> Option<Step> {
+        let (at, step) = *self.steps.get(self.next)?;
+        (at <= now).then(|| {
+            self.next += 1;
+            step
+        })
+    }
+
+    /// Drops what has not begun; a fault that has begun will still end.
+    pub(crate) fn cut_short(&mut self) {
+        match self.steps.get(self.next) {
+            Some((_, Step::End(_))) => self.steps.truncate(self.next + 1),
+            _ => self.steps.truncate(self.next),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fault(at_ms: u64, for_ms: u64) -> Fault {
+        Fault { kind: FaultKind::Kill, at: Duration::from_millis(at_ms), lasts: Duration::from_millis(for_ms) }
+    }
+
+    #[test]
+    fn faults_that_overlap_are_refused() {
+        let mut fine = [fault(5_000, 100), fault(1_000, 500)];
+        assert_eq!(in_order(&mut fine), Ok(()));
+        assert_eq!(fine[0].at, Duration::from_secs(1));
+        let message = in_order(&mut [fault(1_000, 500), fault(1_500, 1)]).unwrap_err();
+        assert_eq!(message, "the fault at 1s500ms begins before the one at 1s has ended at 1s500ms");
+    }
+
+    #[test]
+    fn an_ending_run_still_undoes_its_fault() {
+        let mut timeline = Timeline::new(&[fault(10, 10), fault(30, 10)]);
+        assert_eq!(timeline.due(Duration::from_millis(12)), Some(Step::Begin(0)));
+        timeline.cut_short();
+        assert_eq!(timeline.next_at(), Some(Duration::from_millis(20)));
+        assert_eq!(timeline.due(Duration::from_secs(1)), Some(Step::End(0)));
+        assert_eq!(timeline.due(Duration::from_secs(1)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_fault_begins_and_ends_once_and_in_time(
+            gaps in prop::collection::vec((1_u64..500, 0_u64..300), 0..6),
+            polls in prop::collection::vec(0_u64..200, 0..60),
+        ) {
+            let mut faults = Vec::new();
+            let mut at = 0;
+            for (gap, lasts) in gaps {
+                at += gap;
+                faults.push(fault(at, lasts));
+                at += lasts;
+            }
+            prop_assert!(in_order(&mut faults).is_ok());
+            let mut timeline = Timeline::new(&faults);
+            let mut seen = Vec::new();
+            let mut now = 0;
+            for step in polls.into_iter().chain([1_000_000]) {
+                now += step;
+                while let Some(step) = timeline.due(Duration::from_millis(now)) {
+                    let Step::Begin(index) = step else { seen.push(step); continue };
+                    prop_assert!(faults[index].at <= Duration::from_millis(now));
+                    seen.push(step);
+                }
+            }
+            let expected: Vec<_> = (0..faults.len()).flat_map(|index| [Step::Begin(index), Step::End(index)]).collect();
+            prop_assert_eq!(seen, expected);
+        }
+    }
+}

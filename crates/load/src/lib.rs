@@ -1,0 +1,30 @@
+//! The storm: scenarios, executors, workloads, faults on a timeline, and the ledger that accounts for every message.
+//!
+//! In the order in which a run passes through:
+//! - [`scenario`]: what to do, read from TOML, with errors that name line and nearest word;
+//! - [`executors`]: load shapes with k6's names; closed-form schedules, pure;
+//! - [`workloads`]: what a virtual user does;
+//! - [`faults`]: what is done to the target, and when; pure;
+//! - `target`: the own gateway as a child process, or somebody else's; its resources and queues;
+//! - `engine`: carries schedules out, one single-threaded runtime per core;
+//! - `ledger`: what was published, promised and delivered, and what that means; pure;
+//! - `live`: the run on the terminal while it goes on;
+//! - `run`: the conductor that brings all of this together.
+//!
+//! The storm never imports the gateway. It meets it over the network, and kills it for real.
+
+mod engine;
+mod error;
+pub mod executors;
+pub mod faults;
+mod ledger;
+mod live;
+mod metrics;
+mod run;
+pub mod scenario;
+mod target;
+pub mod workloads;
+
+pub use error::{Error, Result};
+pub use run::{Finished, Plan, Target, Terminal, run};
+pub use scenario::Overrides;

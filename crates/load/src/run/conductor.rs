@@ -1,0 +1,520 @@
+//! The loop that holds a run together: once a second it collects what the cores recorded, looks at the target, writes the
+//! second and shows it; in between it carries out faults and hears what became of them. Every source becomes one event,
+//! and each event has one handler.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use squall_client::Http;
+use squall_protocol::SessionReport;
+use squall_report::record::{Ended, FaultRecord};
+use squall_report::statistics::{Tally, Totals};
+use squall_report::thresholds::{Phase as Evaluation, Thresholds};
+use squall_report::{RunDir, RunRecord, SecondSample};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{Finished, account, outcome};
+use crate::engine::{FromCore, Handle, Leaves, Run, ToCore};
+use crate::error::Result;
+use crate::faults::{FaultKind, Step, Timeline};
+use crate::live::{Live, View};
+use crate::metrics::{self, Ids};
+use crate::scenario::Scenario;
+use crate::target::{Act, Heard, Look, OwnGateway, Sampler, Watcher, is_quiet};
+
+/// After a target worked again, so long its backlog may still show.
+const AFTERMATH: Duration = Duration::from_secs(3);
+/// After Ctrl-C the lanes get so long to become quiet, if the scenario does not give them less.
+const HASTY_SETTLE: Duration = Duration::from_secs(5);
+/// How often it is asked whether the lanes are quiet.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// A defect of the storm; the panic's own message went to standard error.
+const BROKEN: &str = "a core of the storm has broken; its panic message says how";
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Load,
+    Settle,
+}
+
+/// Everything about a run while it goes on.
+pub(super) struct Conductor {
+    pub(super) run: Arc<Run>,
+    pub(super) ids: Arc<Ids>,
+    pub(super) scenario: Scenario,
+    pub(super) thresholds: Thresholds,
+    pub(super) totals: Totals,
+    pub(super) record: RunRecord,
+    pub(super) dir: RunDir,
+    pub(super) live: Live,
+    pub(super) leaves: Vec<Leaves>,
+    pub(super) peaks: outcome::Peaks,
+    handles: Vec<Handle>,
+    from_cores: mpsc::Receiver<FromCore>,
+    /// Cores whose tally is on its way.
+    awaited: usize,
+    /// Tallies to be filled, by core.
+    spares: Vec<Option<Box<Tally>>>,
+    second_begun: Instant,
+    cores_loading: usize,
+    timeline: Timeline,
+    faults_open: usize,
+    /// When the target worked again.
+    recovered: Option<Instant>,
+    looks: watch::Receiver<Look>,
+    target: Sampler,
+    storm: Sampler,
+    errors: Vec<String>,
+}
+
+enum Event {
+    Second,
+    Core(Option<FromCore>),
+    Gateway(Option<Heard>),
+    FaultDue,
+    LoadTimeIsUp,
+    Settled(bool),
+    Cancelled,
+}
+
+impl Conductor {
+    #[expect(clippy::too_many_arguments, reason = "called once, by the only one that makes all of these")]
+    pub(super) fn new(
+        run: Arc<Run>,
+        ids: Arc<Ids>,
+        scenario: Scenario,
+        thresholds: Thresholds,
+        totals: Totals,
+        record: RunRecord,
+        dir: RunDir,
+        live: Live,
+        handles: Vec<Handle>,
+        from_cores: mpsc::Receiver<FromCore>,
+    ) -> Self {
+        let cores = handles.len();
+        let spare = || Some(Box::new(Tally::new(totals.registry())));
+        let faults = scenario.fault.iter().enumerate().map(|(index, fault)| FaultRecord {
+            name: format!("{}-{}", fault.kind.as_str(), index + 1),
+            kind: fault.kind.as_str().to_owned(),
+            at_ms: fault.at.as_millis() as u64,
+            detail: fault.describe(),
+            ..FaultRecord::default()
+        });
+        let record = RunRecord { faults: faults.collect(), ..record };
+        Self {
+            timeline: Timeline::new(&scenario.fault),
+            target: Sampler::new(record.target.pid),
+            storm: Sampler::new(Some(std::process::id())),
+            spares: (0..cores).map(|_| spare()).collect(),
+            cores_loading: cores,
+            awaited: 0,
+            faults_open: 0,
+            recovered: None,
+            second_begun: Instant::now(),
+            looks: watch::channel(Look::default()).1,
+            errors: metrics::error_names(),
+            leaves: Vec::new(),
+            peaks: outcome::Peaks::default(),
+            run,
+            ids,
+            scenario,
+            thresholds,
+            totals,
+            record,
+            dir,
+            live,
+            handles,
+            from_cores,
+        }
+    }
+
+    pub(super) async fn conduct(
+        mut self,
+        gateway: Option<OwnGateway>,
+        cancel: CancellationToken,
+        begun: Instant,
+    ) -> Result<Finished> {
+        let stop_looking = CancellationToken::new();
+        if self.scenario.needs_gateway() {
+            let (looks, receiver) = watch::channel(Look::default());
+            self.looks = receiver;
+            tokio::spawn(Watcher::new(self.run.endpoint.clone()).watch(looks, stop_looking.clone()));
+        }
+        let (acts, to_gateway) = mpsc::channel(16);
+        let (heard, from_gateway) = mpsc::channel(16);
+        let gateway = gateway.map(|gateway| tokio::spawn(gateway.live(to_gateway, heard)));
+        let settled = self.watch_over(from_gateway, &acts, &cancel).await;
+        self.stop_cores().await;
+        self.close_last_second();
+        // While the target still lives: only it can say what became of some tasks.
+        let accounted = account::settle_accounts(&mut self, settled).await;
+        stop_looking.cancel();
+        let _ = acts.send(Act::Stop).await;
+        if let Some(gateway) = gateway {
+            // It ends with its last act; a panic in it is in the log.
+            let _ = gateway.await;
+        }
+        self.record.duration.total_ms = begun.elapsed().as_millis() as u64;
+        outcome::conclude(self, accounted)
+    }
+
+    /// Load, then settle. Answers whether the lanes became quiet.
+    async fn watch_over(
+        &mut self,
+        mut from_gateway: mpsc::Receiver<Heard>,
+        acts: &mpsc::Sender<Act>,
+        cancel: &CancellationToken,
+    ) -> bool {
+        let mut phase = Phase::Load;
+        let zero = self.run.clock.instant(0);
+        let mut every = tokio::time::interval_at((zero + Duration::from_secs(1)).into(), Duration::from_secs(1));
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        self.second_begun = zero;
+        let ends_us = self.scenario.duration().as_micros() as u64;
+        let only_consumers = self.scenario.load.iter().all(|load| load.workload.is_consumer());
+        let mut settling: Option<tokio::task::JoinHandle<bool>> = None;
+        let mut broken = false;
+        loop {
+            let load_over =
+                self.cores_loading == 0 && (!only_consumers || self.run.clock.now_us() >= ends_us || self.stopping());
+            if phase == Phase::Load && load_over && self.faults_open == 0 {
+                phase = Phase::Settle;
+                self.record.duration.load_ms = self.run.clock.elapsed().as_millis() as u64;
+                // Faults that were to come later have nothing left to disturb.
+                self.timeline.cut_short();
+                if broken || !self.accounts_for_tasks() {
+                    return !broken;
+                }
+                settling = Some(tokio::spawn(self.settle()));
+            }
+            let fault_wait = self.timeline.next_at().map(|at| at.saturating_sub(self.run.clock.elapsed()));
+            let load_wait = Duration::from_micros(ends_us.saturating_sub(self.run.clock.now_us()));
+            let event = tokio::select! {
+                _ = every.tick() => Event::Second,
+                event = self.from_cores.recv() => Event::Core(event),
+                heard = from_gateway.recv(), if !from_gateway.is_closed() || !from_gateway.is_empty() => Event::Gateway(heard),
+                () = tokio::time::sleep(fault_wait.unwrap_or_default()), if fault_wait.is_some() => Event::FaultDue,
+                () = tokio::time::sleep(load_wait), if phase == Phase::Load && only_consumers && !load_over => Event::LoadTimeIsUp,
+                settled = async { match settling.as_mut() { Some(it) => it.await, None => std::future::pending().await } } => {
+                    Event::Settled(settled.unwrap_or(false))
+                }
+                () = cancel.cancelled(), if !self.stopping() => Event::Cancelled,
+            };
+            match event {
+                Event::Second => {
+                    self.collect(phase);
+                    if self.handles.iter().any(Handle::is_over) {
+                        // It would never say that its load is done.
+                        self.fail(BROKEN.to_owned());
+                        return false;
+                    }
+                }
+                Event::Core(Some(event)) => self.core(event, phase),
+                Event::Core(None) => {
+                    self.fail(BROKEN.to_owned());
+                    return false;
+                }
+                Event::Gateway(Some(Heard::Broken(why))) => {
+                    self.fail(why);
+                    broken = true;
+                    self.faults_open = 0;
+                    self.timeline.cut_short();
+                    self.run.stop_load.cancel();
+                    self.run.stop_all.cancel();
+                    if phase == Phase::Settle {
+                        return false;
+                    }
+                }
+                Event::Gateway(Some(heard)) => self.gateway(heard),
+                Event::Gateway(None) | Event::LoadTimeIsUp => {}
+                Event::FaultDue => self.faults_due(acts).await,
+                Event::Settled(quiet) => {
+                    let total_ms = self.run.clock.elapsed().as_millis() as u64;
+                    self.record.duration.settle_ms = total_ms - self.record.duration.load_ms.min(total_ms);
+                    return quiet;
+                }
+                Event::Cancelled => {
+                    self.record.ended = Ended::Interrupted;
+                    self.live.say("ending early: the lanes get a moment to become quiet, then comes the report");
+                    self.timeline.cut_short();
+                    self.run.stop_load.cancel();
+                }
+            }
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.run.stop_load.is_cancelled()
+    }
+
+    fn fail(&mut self, message: String) {
+        self.live.say(&message);
+        self.record.ended = Ended::Failed { message };
+    }
+
+    /// Whether there is somebody who publishes and somebody who consumes.
+    pub(super) fn accounts_for_tasks(&self) -> bool {
+        self.scenario.accounts_for_tasks()
+    }
+
+    /// A second is over: ask the cores for it.
+    fn collect(&mut self, phase: Phase) {
+        if self.awaited > 0 {
+            // A core is late; what it has counts in the next second.
+            self.close_second(phase);
+        }
+        for (core, spare) in self.spares.iter_mut().enumerate() {
+            if let Some(spare) = spare.take() {
+                // A core that is gone is found by the caller.
+                if self.handles[core].commands.send(ToCore::Take(spare)).is_ok() {
+                    self.awaited += 1;
+                }
+            }
+        }
+        if self.recovered.is_some_and(|at| at.elapsed() >= AFTERMATH) {
+            self.recovered = None;
+            self.run.disturbed.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn core(&mut self, event: FromCore, phase: Phase) {
+        match event {
+            FromCore::Tally { core, tally } => {
+                self.totals.absorb(&tally);
+                self.spares[core] = Some(tally);
+                self.awaited -= 1;
+                if self.awaited == 0 {
+                    self.close_second(phase);
+                }
+            }
+            FromCore::LoadDone { core } => {
+                tracing::debug!(core, "load done");
+                self.cores_loading -= 1;
+            }
+            FromCore::SessionOver(report) => self.session_over(&report),
+            FromCore::Felt { fault_us, at_us } => {
+                if let Some(fault) = self.fault_begun_at(fault_us) {
+                    fault.detected_ms.get_or_insert(at_us / 1000);
+                }
+            }
+            FromCore::Worked { fault_us, at_us } => {
+                if let Some(fault) = self.fault_begun_at(fault_us)
+                    && fault.recovered_ms.is_none()
+                    && fault.until_ms.is_some()
+                {
+                    fault.recovered_ms = Some(at_us / 1000);
+                    self.recovered = Some(Instant::now());
+                    let ended_us = self.run.fault_ended_us.load(Ordering::Relaxed);
+                    self.peaks.recoveries_us.push(at_us.saturating_sub(ended_us));
+                }
+            }
+        }
+    }
+
+    fn fault_begun_at(&mut self, fault_us: u64) -> Option<&mut FaultRecord> {
+        let at_ms = fault_us / 1000;
+        self.record.faults.iter_mut().find(|fault| fault.at_ms == at_ms && fault_us != u64::MAX)
+    }
+
+    fn session_over(&mut self, report: &SessionReport) {
+        *self.peaks.sessions.entry(report.session.state.as_str().to_owned()).or_default() += 1;
+        if let Err(error) = self.dir.write_session(report.session.id.as_str(), report) {
+            self.note_once(format!("a session's report could not be written: {error}"));
+        }
+    }
+
+    async fn faults_due(&mut self, acts: &mpsc::Sender<Act>) {
+        while let Some(step) = self.timeline.due(self.run.clock.elapsed()) {
+            let act = match step {
+                Step::Begin(index) => {
+                    let kind = self.scenario.fault[index].kind;
+                    let now_us = self.run.clock.now_us();
+                    self.faults_open += 1;
+                    self.recovered = None;
+                    self.run.disturbed.store(true, Ordering::Relaxed);
+                    self.run.fault_ended_us.store(u64::MAX, Ordering::Relaxed);
+                    self.run.fault_begun_us.store(now_us, Ordering::Relaxed);
+                    self.record.faults[index].at_ms = now_us / 1000;
+                    self.live.say(&self.scenario.fault[index].describe());
+                    Act::Begin(index, kind)
+                }
+                Step::End(index) => Act::End(index, self.scenario.fault[index].kind),
+            };
+            // The channel holds more acts than there can be open at a time.
+            let _ = acts.send(act).await;
+        }
+    }
+
+    fn gateway(&mut self, heard: Heard) {
+        match heard {
+            Heard::Begun(index) => {
+                if self.scenario.fault[index].kind != FaultKind::Freeze {
+                    self.target.follow(None);
+                }
+            }
+            Heard::Ended(index, pid) => {
+                let now_us = self.run.clock.now_us();
+                self.record.faults[index].until_ms = Some(now_us / 1000);
+                self.run.fault_ended_us.store(now_us, Ordering::Relaxed);
+                self.faults_open -= 1;
+                if self.scenario.fault[index].kind != FaultKind::Freeze {
+                    self.target.follow(Some(pid));
+                    self.record.target.pid = Some(pid);
+                    self.record.target.restarts += 1;
+                    self.live.say("the gateway is back");
+                }
+            }
+            Heard::Broken(why) => self.fail(why),
+        }
+    }
+
+    /// What the cores left when they ended is the last, shorter second.
+    fn close_last_second(&mut self) {
+        for leaves in &self.leaves {
+            self.totals.absorb(&leaves.tally);
+        }
+        self.close_second(Phase::Settle);
+    }
+
+    /// The second is complete: into the series, onto the screen, before the thresholds.
+    fn close_second(&mut self, phase: Phase) {
+        self.totals.close_second();
+        let now = Instant::now();
+        let span = now.saturating_duration_since(self.second_begun);
+        self.second_begun = now;
+        let at = self.run.clock.elapsed();
+        let look = self.looks.borrow().clone();
+        let mut sample = self.totals.sample(at.as_millis() as u64, span.as_millis().max(1) as u64);
+        sample.depths = look.depths;
+        sample.sessions = look.sessions;
+        sample.health = look.health;
+        sample.target = self.target.sample();
+        sample.storm = self.storm.sample();
+        sample.errors = outcome::errors(&self.errors, self.totals.second(), self.totals.registry());
+        sample.faults = self.active_faults(at, span);
+        self.peaks.see(&sample);
+        if let Err(error) = self.dir.append_second(&sample) {
+            self.note_once(format!("the series is incomplete: {error}"));
+        }
+        self.show(phase, at, &sample);
+        if phase == Phase::Load && self.thresholds.may_abort() && !self.stopping() {
+            let results = self.thresholds.evaluate(
+                self.totals.registry(),
+                self.totals.run(),
+                at.as_millis() as u64,
+                Evaluation::Running,
+            );
+            if let Some(failed) = results.iter().find(|result| result.aborts) {
+                self.live.say(&format!("ending early: {} {} failed", failed.selector, failed.expression));
+                self.record.ended = Ended::Aborted;
+                self.timeline.cut_short();
+                self.run.stop_load.cancel();
+            }
+        }
+    }
+
+    fn active_faults(&self, at: Duration, span: Duration) -> Vec<String> {
+        let (to_ms, from_ms) = (at.as_millis() as u64, at.saturating_sub(span).as_millis() as u64);
+        let begun_us = self.run.fault_begun_us.load(Ordering::Relaxed);
+        let active = |fault: &&FaultRecord| {
+            let begun = begun_us != u64::MAX && fault.at_ms * 1000 <= begun_us;
+            begun && fault.at_ms <= to_ms && fault.until_ms.is_none_or(|until_ms| until_ms >= from_ms)
+        };
+        self.record.faults.iter().filter(active).map(|fault| fault.name.clone()).collect()
+    }
+
+    fn show(&mut self, phase: Phase, at: Duration, sample: &SecondSample) {
+        let left = self.scenario.duration().saturating_sub(at);
+        let view = View { phase, at, left, sample, totals: &self.totals };
+        self.live.second(&view);
+    }
+
+    fn note_once(&mut self, note: String) {
+        if !self.record.notes.contains(&note) {
+            self.record.notes.push(note);
+        }
+    }
+
+    /// Waits until nothing waits and nothing is leased, twice in a row, or until the time is up.
+    fn settle(&self) -> impl Future<Output = bool> + Send + 'static {
+        let patience = match self.record.ended {
+            Ended::Interrupted => self.scenario.settle.min(HASTY_SETTLE),
+            _ => self.scenario.settle,
+        };
+        // Of another's gateway only the lanes that this scenario uses are expected to become quiet.
+        let lanes = if self.record.target.own { Vec::new() } else { self.run.lanes.clone() };
+        let mut http = Http::new(self.run.endpoint.clone(), self.run.options.clone());
+        async move {
+            let deadline = Instant::now() + patience;
+            let mut quiet = 0;
+            while Instant::now() < deadline {
+                quiet = match http.stats().await {
+                    Ok(stats) if is_quiet(&stats, &lanes) => quiet + 1,
+                    _ => 0,
+                };
+                if quiet == 2 {
+                    return true;
+                }
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+            false
+        }
+    }
+
+    /// Everybody ends; what they leave is taken in.
+    async fn stop_cores(&mut self) {
+        self.join_cores().await;
+        if self.leaves.iter().any(|leaves| leaves.panicked) {
+            self.fail(BROKEN.to_owned());
+        }
+    }
+
+    async fn join_cores(&mut self) {
+        self.run.stop_load.cancel();
+        self.run.stop_all.cancel();
+        let mut joining = tokio::task::JoinSet::new();
+        for handle in self.handles.drain(..) {
+            joining.spawn(handle.join());
+        }
+        loop {
+            tokio::select! {
+                event = self.from_cores.recv() => match event {
+                    // Counted as part of the last second.
+                    Some(FromCore::Tally { tally, .. }) => self.totals.absorb(&tally),
+                    Some(FromCore::SessionOver(report)) => self.session_over(&report),
+                    Some(_) => {}
+                    None => break,
+                },
+                joined = joining.join_next() => match joined {
+                    Some(Ok(Some(leaves))) => self.leaves.push(leaves),
+                    Some(_) => self.fail(BROKEN.to_owned()),
+                    None => break,
+                },
+            }
+        }
+        while let Ok(event) = self.from_cores.try_recv() {
+            match event {
+                FromCore::Tally { tally, .. } => self.totals.absorb(&tally),
+                FromCore::SessionOver(report) => self.session_over(&report),
+                _ => {}
+            }
+        }
+        while let Some(joined) = joining.join_next().await {
+            match joined {
+                Ok(Some(leaves)) => self.leaves.push(leaves),
+                _ => self.fail(BROKEN.to_owned()),
+            }
+        }
+    }
+
+    /// Resources of target and storm so far.
+    pub(super) fn usage(
+        &self,
+    ) -> (Option<squall_report::record::ProcessRecord>, Option<squall_report::record::ProcessRecord>) {
+        (self.target.usage.record(), self.storm.usage.record())
+    }
+}

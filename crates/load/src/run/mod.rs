@@ -1,0 +1,310 @@
+//! A run, from plan to verdict: starts target and cores, conducts them, waits for quiet, settles accounts, writes the record.
+
+mod account;
+mod conductor;
+mod outcome;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use squall_client::{Endpoint, Options};
+use squall_report::record::{DurationRecord, Ended, GeneratorRecord, ScenarioRecord, TargetRecord};
+use squall_report::statistics::{Registry, Shard, Tally, Totals};
+use squall_report::{RunDir, RunRecord, Verdict};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use self::conductor::Conductor;
+pub(crate) use self::conductor::Phase;
+use crate::engine::{self, Clock, Run};
+use crate::error::{Error, Result};
+use crate::live::Live;
+use crate::metrics::{self, Ids};
+use crate::scenario::{Overrides, Scenario, show_span};
+use crate::target::{OwnGateway, machine};
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What to do.
+    pub scenario: Scenario,
+    /// What to do differently.
+    pub overrides: Overrides,
+    /// To whom.
+    pub target: Target,
+    /// Where the run directory goes.
+    pub runs_dir: PathBuf,
+    /// What is shown while it runs.
+    pub terminal: Terminal,
+    /// Of all random choices; absent: a new one, which is in the record.
+    pub seed: Option<u64>,
+}
+
+/// Whom the storm hits.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A gateway of its own: a child process on a free port, with an empty data directory.
+    Own {
+        /// The program; `<program> serve` must start a gateway.
+        program: PathBuf,
+        /// Leave the data directory behind.
+        keep_data: bool,
+    },
+    /// Something that runs already.
+    Url {
+        /// `http://host:port`.
+        url: String,
+        /// Sent as a bearer token.
+        token: Option<String>,
+        /// Its process, if it is on this machine and its resources are to be watched.
+        pid: Option<u32>,
+    },
+}
+
+/// What is shown while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Terminal {
+    /// A screen if stdout is a terminal, else lines.
+    #[default]
+    Auto,
+    /// A line every few seconds.
+    Plain,
+    /// Nothing.
+    None,
+}
+
+/// A run that has come to its end, whatever that was.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// The outcome; knows its exit code.
+    pub verdict: Verdict,
+    /// Everything about it.
+    pub record: RunRecord,
+}
+
+/// The most cores that generate load. More than that is a matter for several machines.
+const MOST_CORES: usize = 16;
+/// Cores begin together, so long after they were started.
+const RUN_UP: Duration = Duration::from_millis(100);
+/// Events of the cores that may wait for the conductor. Cores drop what is only for show when it is full, and wait with
+/// the rest.
+const EVENTS: usize = 4_096;
+
+/// Carries a plan out. `cancel` ends the load early; what was measured is reported all the same.
+///
+/// # Errors
+/// When there is nothing to report: the plan makes no sense, the target did not start, the directory cannot be written.
+pub async fn run(plan: Plan, cancel: CancellationToken) -> Result<Finished> {
+    let begun = std::time::Instant::now();
+    let mut scenario = plan.scenario;
+    plan.overrides.apply(&mut scenario)?;
+    if !scenario.fault.is_empty() && matches!(plan.target, Target::Url { .. }) {
+        let message = "has faults, and they are done to a gateway that the storm starts itself: leave out --target";
+        return Err(Error::Usage(format!("scenario {:?} {message}", scenario.name)));
+    }
+    let lanes = lanes_of(&scenario);
+    let loads: Vec<_> = scenario.load.iter().map(|load| load.name.clone()).collect();
+    let mut registry = Registry::new();
+    let ids = Ids::new(&mut registry, &lanes, &loads).map_err(|error| Error::Usage(error.to_string()))?;
+    let registry = Arc::new(registry);
+    let thresholds = metrics::thresholds(&scenario, &registry).map_err(|message| usage(&scenario, &message))?;
+    if let Target::Url { url, token, .. } = &plan.target {
+        endpoint(url, token.as_deref()).map_err(|error| Error::Usage(error.to_string()))?;
+    }
+
+    let run_dir_error = |error: squall_report::Error| Error::RunDir(error.to_string());
+    let mut dir = RunDir::create(&plan.runs_dir, &scenario.name, Timestamp::now()).map_err(run_dir_error)?;
+    let seed = plan.seed.unwrap_or_else(|| fastrand::u64(..));
+    let cores = cores_for(&scenario);
+    let shared = matches!(&plan.target, Target::Own { .. }) || is_local(&plan.target);
+    let mut record = RunRecord {
+        id: dir.id(),
+        scenario: scenario_record(&scenario, &plan.overrides),
+        seed,
+        started_at: Timestamp::now(),
+        duration: DurationRecord { configured_ms: scenario.duration().as_millis() as u64, ..DurationRecord::default() },
+        machine: machine(cores, shared),
+        generator: GeneratorRecord {
+            cores: cores as u32,
+            lateness_limit_ms: Some(scenario.generator.max_lateness_p99_ms),
+            dropped_limit: Some(scenario.generator.max_dropped),
+            ..GeneratorRecord::default()
+        },
+        target: TargetRecord { own: matches!(plan.target, Target::Own { .. }), ..TargetRecord::default() },
+        ..RunRecord::default()
+    };
+    dir.begin(&record).map_err(run_dir_error)?;
+
+    let connected = connect(&plan.target, &scenario, &dir, &mut record).await;
+    let (gateway, endpoint) = match connected {
+        Ok(connected) => connected,
+        Err(error) => {
+            record.ended = Ended::Failed { message: error.to_string() };
+            record.finished_at = Some(Timestamp::now());
+            dir.finish(&mut record).map_err(run_dir_error)?;
+            return Err(error);
+        }
+    };
+    dir.begin(&record).map_err(run_dir_error)?;
+
+    let run = Arc::new(Run {
+        id: format!("{:08x}", seed as u32 ^ (seed >> 32) as u32 ^ std::process::id()),
+        seed,
+        clock: Clock::starting_in(RUN_UP),
+        endpoint,
+        own: record.target.own,
+        options: Options { request_timeout: Duration::from_secs(10), ..Options::default() },
+        lanes,
+        loads: scenario.load.clone(),
+        stop_load: CancellationToken::new(),
+        stop_all: CancellationToken::new(),
+        fault_begun_us: AtomicU64::new(u64::MAX),
+        fault_ended_us: AtomicU64::new(u64::MAX),
+        disturbed: AtomicBool::new(false),
+    });
+    let ids = Arc::new(ids);
+    let shards = (0..cores).map(|_| (Shard::new(&registry), Tally::new(&registry))).collect();
+    let (events, from_cores) = mpsc::channel(EVENTS);
+    let handles = engine::start(&run, &ids, shards, &events)?;
+    drop(events);
+    let live = Live::new(plan.terminal, &scenario, &run.endpoint.to_string(), dir.path());
+    let totals = Totals::new(registry);
+    let conductor = Conductor::new(run, ids, scenario, thresholds, totals, record, dir, live, handles, from_cores);
+    conductor.conduct(gateway, cancel, begun).await
+}
+
+fn usage(scenario: &Scenario, message: &str) -> Error {
+    Error::Usage(format!("{}: {message}", scenario.file))
+}
+
+/// All lanes that the scenario names, and one more that stands for the others.
+fn lanes_of(scenario: &Scenario) -> Vec<String> {
+    let mut lanes: Vec<String> = Vec::new();
+    for lane in scenario.load.iter().flat_map(|load| load.workload.lanes()) {
+        if !lanes.iter().any(|known| known == lane) {
+            lanes.push(lane.to_owned());
+        }
+    }
+    lanes.truncate(usize::from(u8::MAX) - 1);
+    lanes.push("(other)".to_owned());
+    lanes
+}
+
+/// No more cores than the machine has, and no more than there is something to do for.
+fn cores_for(scenario: &Scenario) -> usize {
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    let vus: u64 = scenario.load.iter().map(|load| u64::from(load.executor.most_vus())).sum();
+    available.min(MOST_CORES).min(usize::try_from(vus).unwrap_or(MOST_CORES)).max(1)
+}
+
+fn is_local(target: &Target) -> bool {
+    let Target::Url { url, pid, .. } = target else { return true };
+    let local = |host: &str| host == "localhost" || host == "::1" || host.starts_with("127.");
+    pid.is_some() || Endpoint::parse(url).is_ok_and(|endpoint| local(endpoint.host()))
+}
+
+fn endpoint(url: &str, token: Option<&str>) -> std::result::Result<Endpoint, squall_client::endpoint::BadEndpoint> {
+    let endpoint = Endpoint::parse(url)?;
+    token.map_or(Ok(endpoint.clone()), |token| endpoint.with_token(token))
+}
+
+fn scenario_record(scenario: &Scenario, overrides: &Overrides) -> ScenarioRecord {
+    let mut changed = std::collections::BTreeMap::new();
+    let mut note = |flag: &str, value: Option<String>| {
+        if let Some(value) = value {
+            changed.insert(flag.to_owned(), value);
+        }
+    };
+    note("--concurrent", overrides.concurrent.map(|it| it.to_string()));
+    note("--duration", overrides.duration.map(show_span));
+    note("--events-per-min", overrides.events_per_min.map(|it| it.to_string()));
+    ScenarioRecord {
+        name: scenario.name.clone(),
+        description: scenario.description.clone(),
+        source: scenario.file.clone(),
+        overrides: changed,
+        resolved: without_secrets(serde_json::to_value(scenario).unwrap_or_default()),
+    }
+}
+
+/// A record is passed around: what looks like a secret does not belong in it.
+fn without_secrets(mut value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    const SECRET: [&str; 4] = ["secret", "token", "password", "sha256"];
+    match &mut value {
+        Value::Object(fields) => {
+            for (key, field) in fields {
+                let secret = field.is_string() && SECRET.iter().any(|word| key.to_lowercase().contains(word));
+                *field = if secret { Value::from("(secret)") } else { without_secrets(field.take()) };
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = without_secrets(item.take())),
+        _ => {}
+    }
+    value
+}
+
+/// Starts the own gateway, or looks whether the other one is there.
+async fn connect(
+    target: &Target,
+    scenario: &Scenario,
+    dir: &RunDir,
+    record: &mut RunRecord,
+) -> Result<(Option<OwnGateway>, Endpoint)> {
+    let bad = |error: squall_client::endpoint::BadEndpoint| Error::Target(error.to_string());
+    let (gateway, endpoint) = match target {
+        Target::Own { program, keep_data } => {
+            let gateway = OwnGateway::start(program, *keep_data, scenario, &dir.target_log_path()).await?;
+            let endpoint = Endpoint::parse(&gateway.url).map_err(bad)?;
+            record.target.pid = gateway.pid();
+            if *keep_data {
+                record.notes.push(format!("the gateway's data stays in {}", gateway.data_dir().display()));
+            }
+            (Some(gateway), endpoint)
+        }
+        Target::Url { url, token, pid } => {
+            record.target.pid = *pid;
+            (None, endpoint(url, token.as_deref()).map_err(bad)?)
+        }
+    };
+    record.target.url = endpoint.to_string();
+    let mut http = squall_client::Http::new(endpoint.clone(), Options::default());
+    if scenario.needs_gateway() {
+        let health = http.health().await.map_err(|error| Error::Target(format!("{endpoint}: {error}")))?;
+        record.target.version = Some(health.version);
+        record.target.durability = Some(health.durability);
+        // The token must be good for the figures as well, and the lanes must be there.
+        let stats = http.stats().await.map_err(|error| Error::Target(format!("{endpoint}: {error}")))?;
+        let known: Vec<_> = stats.lanes.iter().map(|lane| lane.lane.as_str()).collect();
+        let served = scenario.load.iter().filter(|load| load.workload.is_consumer());
+        let missing = served.flat_map(|load| load.workload.lanes()).find(|lane| !known.contains(lane));
+        if let Some(missing) = missing {
+            let message = crate::scenario::source::unknown("lane", missing, &known);
+            return Err(Error::Usage(format!("{}: the target has no such lane to work for: {message}", scenario.file)));
+        }
+    } else {
+        http.connect().await.map_err(|error| Error::Target(error.to_string()))?;
+    }
+    Ok((gateway, endpoint))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::without_secrets;
+
+    #[test]
+    fn secrets_stay_out_of_the_record() {
+        let scenario =
+            json!({"target": {"hooks": {"github": {"secret": "s3cret", "rules": [{"lane": "ci"}]}}}, "seed": 7});
+        let expected =
+            json!({"target": {"hooks": {"github": {"secret": "(secret)", "rules": [{"lane": "ci"}]}}}, "seed": 7});
+        assert_eq!(without_secrets(scenario), expected);
+    }
+}

@@ -1,0 +1,63 @@
+//! A scenario in words, for `squall run --explain`.
+
+use std::fmt::Write;
+
+use super::{Scenario, show_span};
+
+/// What the scenario does, in plain text.
+#[must_use]
+pub fn explain(scenario: &Scenario) -> String {
+    let mut text = format!("{}: {}\n", scenario.name, scenario.description);
+    // Writing to a String does not fail.
+    let _ = writeln!(
+        text,
+        "\nlasts {}, then up to {} until the lanes are quiet\n\nload",
+        show_span(scenario.duration()),
+        show_span(scenario.settle)
+    );
+    for load in &scenario.load {
+        let _ = writeln!(text, "  {:<14} {}", load.name, load.workload.describe());
+        let start =
+            if load.start_time.is_zero() { String::new() } else { format!(", from {}", show_span(load.start_time)) };
+        let until = if load.workload.is_consumer() { ", and until the lanes are quiet" } else { "" };
+        let _ = writeln!(text, "  {:<14} {}: {}{start}{until}", "", load.executor.name(), load.executor.describe());
+    }
+    if !scenario.fault.is_empty() {
+        text += "\nfaults\n";
+        for fault in &scenario.fault {
+            let _ = writeln!(text, "  at {:<11} {}", show_span(fault.at), fault.describe());
+        }
+    }
+    text += "\nmust hold\n";
+    for threshold in &scenario.thresholds {
+        let abort = if threshold.abort_on_fail { "  (ends the run when it fails)" } else { "" };
+        let _ = writeln!(text, "  {:<22} {}{abort}", threshold.metric, threshold.condition);
+    }
+    if scenario.accounts_for_tasks() {
+        text += "  every acknowledged task is delivered, or among the dead letters with a reason (else exit code 98)\n";
+    }
+    if !scenario.target.is_empty() {
+        let settings = toml::to_string(&scenario.target).unwrap_or_default();
+        text += "\nthe own gateway is set so (ignored with --target)\n";
+        for line in settings.lines().filter(|line| !line.is_empty()) {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::scenario::{built_in, explain, list};
+
+    #[test]
+    fn says_load_faults_and_promises() {
+        for (name, _) in list() {
+            let text = explain(&built_in(name).unwrap());
+            for needle in ["lasts ", "\nload\n", "\nmust hold\n", "98"] {
+                assert!(text.contains(needle), "{name}: {text}");
+            }
+        }
+        assert!(explain(&built_in("demo").unwrap()).contains("SIGKILL"));
+    }
+}

@@ -1,0 +1,215 @@
+//! Scenarios: what to do to a target, for how long, with which faults, and what must hold. One TOML file each; the built-in
+//! ones are also the examples. Reading and explaining are done here; carrying out is the business of `run`.
+
+mod explain;
+mod overrides;
+mod read;
+pub(crate) mod source;
+
+use std::path::Path;
+use std::time::Duration;
+
+pub use explain::explain;
+pub use overrides::Overrides;
+use serde::Serialize;
+pub(crate) use source::Section;
+pub use source::{ScenarioError, parse_span, show_span};
+
+use crate::error::{Error, Result};
+use crate::executors::Executor;
+use crate::faults::Fault;
+use crate::workloads::Workload;
+
+/// A scenario as read.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Scenario {
+    /// What it is called; part of the run directory's name.
+    pub name: String,
+    /// One or two sentences.
+    pub description: String,
+    /// How long to wait, after the load, for the lanes to become quiet.
+    #[serde(serialize_with = "as_text")]
+    pub settle: Duration,
+    /// Settings of the own gateway, over its defaults: the sections of `squall.toml`.
+    #[serde(skip_serializing_if = "toml::Table::is_empty")]
+    pub target: toml::Table,
+    /// The loads, in the order of the file.
+    pub load: Vec<Load>,
+    /// The faults, in the order of time.
+    pub fault: Vec<Fault>,
+    /// Metric selectors with their conditions, in k6's grammar.
+    pub thresholds: Vec<Threshold>,
+    /// Limits on the generator's own misbehaviour.
+    pub generator: Generator,
+    /// Where it came from: the file, or `built-in`.
+    #[serde(skip)]
+    pub file: String,
+}
+
+/// One `[[load]]`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Load {
+    /// What it is called in reports.
+    pub name: String,
+    /// When it begins, from the start of the run.
+    #[serde(serialize_with = "as_text")]
+    pub start_time: Duration,
+    /// How long iterations that run when it ends may go on.
+    #[serde(serialize_with = "as_text")]
+    pub graceful_stop: Duration,
+    /// What its VUs do.
+    #[serde(flatten)]
+    pub workload: Workload,
+    /// How many of them, or how often.
+    #[serde(flatten)]
+    pub executor: Executor,
+}
+
+/// A condition on a metric.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Threshold {
+    /// `task_latency`, `task_latency{lane:gpt4}`.
+    pub metric: String,
+    /// `p(99)<500`.
+    pub condition: String,
+    /// End the run as soon as it fails.
+    pub abort_on_fail: bool,
+    /// Not before so long.
+    #[serde(serialize_with = "as_text")]
+    pub delay_abort_eval: Duration,
+}
+
+/// When the storm says that it, and not the target, was the limit: the run is then invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Generator {
+    /// Own lateness, 99th percentile, milliseconds. Time while the target was down does not count less.
+    pub max_lateness_p99_ms: f64,
+    /// Dropped iterations, as a share of all that should have started.
+    pub max_dropped: f64,
+}
+
+impl Default for Generator {
+    fn default() -> Self {
+        Self { max_lateness_p99_ms: 100.0, max_dropped: 0.05 }
+    }
+}
+
+pub(crate) fn as_text<S: serde::Serializer>(span: &Duration, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(&show_span(*span))
+}
+
+/// Name and text of the built-in scenarios.
+const BUILT_IN: [(&str, &str); 4] = [
+    ("demo", include_str!("../../../../scenarios/demo.toml")),
+    ("light", include_str!("../../../../scenarios/light.toml")),
+    ("medium", include_str!("../../../../scenarios/medium.toml")),
+    ("heavy", include_str!("../../../../scenarios/heavy.toml")),
+];
+
+/// Name and description of every built-in scenario.
+#[must_use]
+pub fn list() -> Vec<(&'static str, String)> {
+    let describe = |(name, text)| Some((name, read::read(name, text).ok()?.description));
+    BUILT_IN.into_iter().filter_map(describe).collect()
+}
+
+/// A built-in scenario, or `None` when there is none of that name.
+#[must_use]
+pub fn built_in(name: &str) -> Option<Scenario> {
+    let (name, text) = BUILT_IN.into_iter().find(|(own, _)| *own == name)?;
+    // The test below reads each of them.
+    let mut scenario = read::read(name, text).ok()?;
+    scenario.file = "built-in".to_owned();
+    Some(scenario)
+}
+
+/// Reads a scenario from a text; `file` is what it is called in errors.
+///
+/// # Errors
+/// When it is not TOML or not a scenario: the first mistake, with its line.
+pub fn parse(file: &str, text: &str) -> std::result::Result<Scenario, ScenarioError> {
+    read::read(file, text)
+}
+
+/// Reads a scenario from a file.
+///
+/// # Errors
+/// When the file cannot be read, or is not a scenario.
+pub fn parse_file(path: &Path) -> Result<Scenario> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| Error::Usage(format!("{file}: {error}")))?;
+    Ok(read::read(&file, &text)?)
+}
+
+/// A built-in name, or else a path.
+///
+/// # Errors
+/// When it is neither: names the nearest built-in scenario.
+pub fn find(name_or_path: &str) -> Result<Scenario> {
+    if let Some(scenario) = built_in(name_or_path) {
+        return Ok(scenario);
+    }
+    let path = Path::new(name_or_path);
+    if path.exists() || path.extension().is_some() || name_or_path.contains('/') {
+        return parse_file(path);
+    }
+    let names: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+    Err(Error::Usage(source::unknown("scenario", name_or_path, &names) + " (or the path of a TOML file)"))
+}
+
+impl Scenario {
+    /// From the start to the end of the last load; settling comes after.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        let of_loads = |wanted: fn(&Workload) -> bool| {
+            let ends = self.load.iter().filter(|load| wanted(&load.workload));
+            ends.map(|load| load.start_time + load.executor.duration()).max()
+        };
+        // Workers and subscribers stay as long as there is something to do for them, so they do not say how long it is,
+        // unless there is nothing else.
+        of_loads(|workload| !workload.is_consumer()).or_else(|| of_loads(|_| true)).unwrap_or_default()
+    }
+
+    /// Whether tasks are published.
+    #[must_use]
+    pub fn has_ledger(&self) -> bool {
+        self.load.iter().any(|load| load.workload.publishes())
+    }
+
+    /// Whether there is somebody who publishes and somebody who consumes, so that every task can be accounted for.
+    #[must_use]
+    pub fn accounts_for_tasks(&self) -> bool {
+        self.has_ledger() && self.load.iter().any(|load| matches!(load.workload, Workload::Workers(_)))
+    }
+
+    /// Whether it speaks to a gateway at all, and not only to some HTTP service.
+    #[must_use]
+    pub fn needs_gateway(&self) -> bool {
+        !self.fault.is_empty() || self.load.iter().any(|load| !matches!(load.workload, Workload::Http(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_scenarios_can_be_read() {
+        for (name, text) in BUILT_IN {
+            let scenario = parse(name, text).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(scenario.name, name);
+            assert!(!scenario.thresholds.is_empty(), "{name} promises nothing");
+        }
+        assert_eq!(list().len(), BUILT_IN.len());
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_the_nearest() {
+        let error = find("lihgt").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#"unknown scenario "lihgt"; did you mean "light"? (or the path of a TOML file)"#
+        );
+        assert!(error.is_usage());
+    }
+}

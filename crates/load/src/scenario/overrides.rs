@@ -1,0 +1,154 @@
+//! What flags change about a scenario: `--concurrent`, `--duration`, `--events-per-min`. A flag that changes nothing is
+//! refused, so that nobody believes that it did.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Scenario, as_text};
+use crate::error::{Error, Result};
+use crate::workloads::Workload;
+
+/// What the user wants differently.
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize)]
+pub struct Overrides {
+    /// Sessions at the same time; in a scenario without sessions, VUs of each load that has a fixed number of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrent: Option<u32>,
+    /// How long the load lasts. Stages, start times and faults keep their place in proportion.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_as_text")]
+    pub duration: Option<Duration>,
+    /// Events that each session makes per minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events_per_min: Option<f64>,
+}
+
+fn some_as_text<S: serde::Serializer>(span: &Option<Duration>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    match span {
+        Some(span) => as_text(span, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+impl Overrides {
+    /// Applies them.
+    ///
+    /// # Errors
+    /// When one of them has nothing to change in this scenario, or makes no sense.
+    pub fn apply(&self, scenario: &mut Scenario) -> Result<()> {
+        if let Some(duration) = self.duration {
+            self.stretch(scenario, duration)?;
+        }
+        if let Some(concurrent) = self.concurrent {
+            set_concurrent(scenario, concurrent)?;
+        }
+        if let Some(events_per_min) = self.events_per_min {
+            if !(0.0..=600_000.0).contains(&events_per_min) {
+                return Err(Error::Usage(format!("--events-per-min must be from 0 to 600000, not {events_per_min}")));
+            }
+            let mut changed = false;
+            for load in &mut scenario.load {
+                if let Workload::Sessions(sessions) = &mut load.workload {
+                    sessions.events_per_min = events_per_min;
+                    changed = true;
+                }
+            }
+            if !changed {
+                return Err(nothing("--events-per-min", scenario, "sessions"));
+            }
+        }
+        Ok(())
+    }
+
+    fn stretch(&self, scenario: &mut Scenario, duration: Duration) -> Result<()> {
+        let usual = scenario.duration();
+        if duration < Duration::from_millis(100) {
+            return Err(Error::Usage("--duration must be at least 100ms".to_owned()));
+        }
+        let factor = duration.as_secs_f64() / usual.as_secs_f64();
+        for load in &mut scenario.load {
+            load.start_time = load.start_time.mul_f64(factor);
+            load.executor.stretch(factor);
+        }
+        for fault in &mut scenario.fault {
+            fault.at = fault.at.mul_f64(factor);
+        }
+        for threshold in &mut scenario.thresholds {
+            threshold.delay_abort_eval = threshold.delay_abort_eval.mul_f64(factor.min(1.0));
+        }
+        // How long a fault lasts is part of what it is, and stays; when that makes two of them overlap, it is said.
+        crate::faults::in_order(&mut scenario.fault)
+            .map_err(|message| Error::Usage(format!("--duration is too short for the faults: {message}")))
+    }
+}
+
+fn set_concurrent(scenario: &mut Scenario, concurrent: u32) -> Result<()> {
+    if !(1..=100_000).contains(&concurrent) {
+        return Err(Error::Usage(format!("--concurrent must be from 1 to 100000, not {concurrent}")));
+    }
+    let has_sessions = scenario.load.iter().any(|load| matches!(load.workload, Workload::Sessions(_)));
+    let mut changed = false;
+    for load in &mut scenario.load {
+        let meant =
+            if has_sessions { matches!(load.workload, Workload::Sessions(_)) } else { !load.workload.is_consumer() };
+        changed |= meant && load.executor.set_vus(concurrent);
+    }
+    if !changed {
+        return Err(nothing("--concurrent", scenario, "a load with a fixed number of VUs"));
+    }
+    // The own gateway must have room for what was asked for; a scenario that wants refusals says so in [target.sessions].
+    if has_sessions {
+        let sessions = scenario.target.entry("sessions").or_insert_with(|| toml::Table::new().into());
+        if let Some(sessions) = sessions.as_table_mut() {
+            for key in ["max_concurrent", "max_per_tenant"] {
+                let room = sessions.get(key).and_then(toml::Value::as_integer).unwrap_or(10);
+                sessions.insert(key.to_owned(), room.max(i64::from(concurrent)).into());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn nothing(flag: &str, scenario: &Scenario, needed: &str) -> Error {
+    Error::Usage(format!("{flag} changes nothing in scenario {:?}: it has no {needed}", scenario.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::built_in;
+
+    #[test]
+    fn a_shorter_light_is_still_light() {
+        let mut scenario = built_in("light").unwrap();
+        let overrides =
+            Overrides { concurrent: Some(20), duration: Some(Duration::from_secs(30)), events_per_min: Some(120.0) };
+        overrides.apply(&mut scenario).unwrap();
+        assert_eq!(scenario.duration(), Duration::from_secs(30));
+        let sessions = scenario.load.iter().find(|load| load.name == "sessions").unwrap();
+        assert_eq!(sessions.executor.most_vus(), 20);
+        assert!(matches!(&sessions.workload, Workload::Sessions(it) if it.events_per_min == 120.0));
+        assert_eq!(scenario.target["sessions"]["max_concurrent"].as_integer(), Some(20));
+    }
+
+    #[test]
+    fn faults_keep_their_place() {
+        let mut scenario = built_in("demo").unwrap();
+        let (usual, at) = (scenario.duration(), scenario.fault[0].at);
+        Overrides { duration: Some(usual / 2), ..Overrides::default() }.apply(&mut scenario).unwrap();
+        assert_eq!(scenario.fault[0].at, at / 2);
+    }
+
+    #[test]
+    fn a_flag_that_changes_nothing_is_refused() {
+        let text = "name = \"x\"\n[[load]]\nworkload = \"tasks\"\nexecutor = \"constant-arrival-rate\"\nrate = 1\nduration = \"1s\"\n";
+        let scenario = crate::scenario::parse("x.toml", text).unwrap();
+        for overrides in [
+            Overrides { concurrent: Some(3), ..Overrides::default() },
+            Overrides { events_per_min: Some(3.0), ..Overrides::default() },
+        ] {
+            let error = overrides.apply(&mut scenario.clone()).unwrap_err();
+            assert!(error.is_usage() && error.to_string().contains("changes nothing"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! From text to scenario: which keys there are, what they may be, and what fits together.
+
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::source::{self, Located, Section, Source};
+use super::{Generator, Load, Scenario, ScenarioError, Threshold};
+use crate::executors::Executor;
+use crate::faults::{self, Fault};
+use crate::workloads::Workload;
+
+type Result<T> = std::result::Result<T, ScenarioError>;
+
+pub(super) fn read(file: &str, text: &str) -> Result<Scenario> {
+    let source = Source { file, text };
+    let syntax = |error: toml::de::Error| {
+        let at = error.span().map_or(0, |span| span.start);
+        source.error(at, error.message().to_owned())
+    };
+    let table = DeTable::parse(text).map_err(syntax)?;
+    // Read once more without places: settings of the own gateway are handed on as they are.
+    let plain: toml::Table = toml::from_str(text).map_err(syntax)?;
+    let mut top = Section::new(source, "the scenario", 0, table.get_ref());
+
+    let name = read_name(&mut top)?.ok_or_else(|| source.error(0, "`name` is missing"))?.value;
+    let description = top.text("description")?.map(|it| it.value).unwrap_or_default();
+    let settle = top.span("settle")?.unwrap_or(Duration::from_secs(30));
+
+    let mut load = Vec::new();
+    for section in top.sections("load")? {
+        load.push(read_load(section, &load)?);
+    }
+    if load.is_empty() {
+        return Err(source.error(0, "there is no [[load]], so there is nothing to do"));
+    }
+
+    let target = match top.section("target")? {
+        Some(section) => read_target(section, &plain)?,
+        None => toml::Table::new(),
+    };
+
+    let mut fault = Vec::new();
+    for section in top.sections("fault")? {
+        fault.push(Fault::read(section)?);
+    }
+    faults::in_order(&mut fault).map_err(|message| source.error(top.place("fault"), message))?;
+
+    let mut thresholds = Vec::new();
+    if let Some(section) = top.section("thresholds")? {
+        for (metric, conditions) in section.entries() {
+            read_thresholds(source, &metric, conditions, &mut thresholds)?;
+        }
+    }
+
+    let generator = match top.section("generator")? {
+        Some(section) => read_generator(section)?,
+        None => Generator::default(),
+    };
+    top.finish()?;
+
+    let scenario =
+        Scenario { name, description, settle, target, load, fault, thresholds, generator, file: file.to_owned() };
+    check(source, &scenario)?;
+    Ok(scenario)
+}
+
+/// A name goes into a path: letters, digits, `-`, `_` and `.`.
+fn read_name(section: &mut Section<'_>) -> Result<Option<Located<String>>> {
+    let Some(name) = section.text("name")? else { return Ok(None) };
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.value.is_empty() || name.value.len() > 64 || !name.value.chars().all(fine) || name.value.starts_with('.') {
+        let message = format!("`name` must be 1 to 64 letters, digits, `-`, `_` or `.`, not {:?}", name.value);
+        return Err(section.error_at(name.at, message));
+    }
+    Ok(Some(name))
+}
+
+fn read_load(mut section: Section<'_>, before: &[Load]) -> Result<Load> {
+    let name = read_name(&mut section)?;
+    let start_time = section.span("start_time")?.unwrap_or_default();
+    let graceful_stop = section.span("graceful_stop")?.unwrap_or(Duration::from_secs(30));
+    let workload = Workload::read(&mut section)?;
+    let executor = Executor::read(&mut section)?;
+    if workload.is_consumer() && !executor.counts_vus() {
+        let message = format!(
+            "`{}` stay connected, so they need to know how many: executor \"constant-vus\" or \"ramping-vus\", not {:?}",
+            workload.name(),
+            executor.name()
+        );
+        return Err(section.error_at(section.place("executor"), message));
+    }
+    let name = match name {
+        Some(name) => {
+            if before.iter().any(|load| load.name == name.value) {
+                return Err(section.error_at(name.at, format!("a second load with the name {:?}", name.value)));
+            }
+            name.value
+        }
+        None => {
+            let same = before.iter().filter(|load| load.workload.name() == workload.name()).count();
+            if same == 0 { workload.name().to_owned() } else { format!("{}-{}", workload.name(), same + 1) }
+        }
+    };
+    section.finish()?;
+    Ok(Load { name, start_time, graceful_stop, workload, executor })
+}
+
+/// `[target]` holds the sections of `squall.toml`. Which keys those have, the gateway checks when it starts.
+fn read_target(section: Section<'_>, plain: &toml::Table) -> Result<toml::Table> {
+    const SECTIONS: [&str; 9] = ["server", "log", "auth", "store", "feed", "sessions", "tasks", "lanes", "hooks"];
+    const OURS: [&str; 2] = ["listen", "data_dir"];
+    for (key, value) in section.entries() {
+        if !SECTIONS.contains(&key.value) {
+            return Err(section.error_at(key.at, source::unknown("key in [target]", key.value, &SECTIONS)));
+        }
+        let own = value.get_ref().as_table().into_iter().flat_map(|table| table.keys());
+        if let Some(own) = own.filter(|_| key.value == "server").find(|own| OURS.contains(&own.get_ref().as_ref())) {
+            let message = format!("`{}` of the own gateway is chosen by the storm", own.get_ref());
+            return Err(section.error_at(own.span().start, message));
+        }
+    }
+    Ok(plain.get("target").and_then(toml::Value::as_table).cloned().unwrap_or_default())
+}
+
+/// A condition, or a list of conditions; each a text, or a table as k6 has it.
+fn read_thresholds(
+    source: Source<'_>,
+    metric: &Located<&str>,
+    value: &Spanned<DeValue<'_>>,
+    thresholds: &mut Vec<Threshold>,
+) -> Result<()> {
+    let items: Vec<&Spanned<DeValue<'_>>> = match value.get_ref() {
+        DeValue::Array(items) => items.iter().collect(),
+        _ => vec![value],
+    };
+    for item in items {
+        let metric = metric.value.to_owned();
+        let threshold = match item.get_ref() {
+            DeValue::String(condition) => Threshold {
+                metric,
+                condition: condition.to_string(),
+                abort_on_fail: false,
+                delay_abort_eval: Duration::ZERO,
+            },
+            DeValue::Table(table) => {
+                let mut section = Section::new(source, format!("threshold `{metric}`"), item.span().start, table);
+                let condition = section.text("threshold")?.ok_or_else(|| section.error("`threshold` is missing"))?;
+                let threshold = Threshold {
+                    metric,
+                    condition: condition.value,
+                    abort_on_fail: section.flag("abort_on_fail")?.unwrap_or(false),
+                    delay_abort_eval: section.span("delay_abort_eval")?.unwrap_or_default(),
+                };
+                section.finish()?;
+                threshold
+            }
+            _ => {
+                let message = format!("threshold `{metric}` must be a text such as \"p(99)<500\", or a list of them");
+                return Err(source.error(item.span().start, message));
+            }
+        };
+        crate::metrics::check_threshold(&threshold.metric, &threshold.condition)
+            .map_err(|message| source.error(item.span().start, message))?;
+        thresholds.push(threshold);
+    }
+    Ok(())
+}
+
+fn read_generator(mut section: Section<'_>) -> Result<Generator> {
+    let fallback = Generator::default();
+    let generator = Generator {
+        max_lateness_p99_ms: section
+            .number("max_lateness_p99_ms", 0.0, 3_600_000.0)?
+            .unwrap_or(fallback.max_lateness_p99_ms),
+        max_dropped: section.share("max_dropped")?.unwrap_or(fallback.max_dropped),
+    };
+    section.finish()?;
+    Ok(generator)
+}
+
+/// What each key allows, and all together do not.
+fn check(source: Source<'_>, scenario: &Scenario) -> Result<()> {
+    let end = scenario.duration();
+    if end.is_zero() {
+        return Err(source.error(0, "it lasts no time at all: give a load a `duration` or `stages`"));
+    }
+    if !scenario.accounts_for_tasks()
+        && let Some(threshold) = scenario.thresholds.iter().find(|it| crate::metrics::is_of_ledger(&it.metric))
+    {
+        let message = format!(
+            "the threshold on `{}` would pass unmeasured: tasks are accounted for only where a load publishes them and \
+             `workers` consume them",
+            threshold.metric
+        );
+        return Err(source.error(0, message));
+    }
+    if let Some(fault) = scenario.fault.iter().find(|fault| fault.at >= end) {
+        let message = format!(
+            "the fault at {} comes after the end of the load at {}",
+            super::show_span(fault.at),
+            super::show_span(end)
+        );
+        return Err(source.error(0, message));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOAD: &str = "[[load]]\nworkload = \"tasks\"\nexecutor = \"constant-vus\"\nduration = \"1s\"\n";
+
+    #[track_caller]
+    fn refused(text: &str, message: &str) {
+        match read("x.toml", text) {
+            Ok(_) => panic!("was read: {text}"),
+            Err(error) => assert_eq!(error.to_string(), message),
+        }
+    }
+
+    fn after_name(text: &str) -> String {
+        format!("name = \"x\"\n{text}")
+    }
+
+    #[test]
+    fn mistakes_are_told_with_line_and_nearest_word() {
+        let constant_rate = LOAD.replace("constant-vus", "constant-rate");
+        refused(
+            &after_name(&constant_rate),
+            r#"x.toml:4: unknown executor "constant-rate"; did you mean "constant-arrival-rate"?"#,
+        );
+        refused(
+            &after_name(&LOAD.replace("tasks", "task")),
+            r#"x.toml:3: unknown workload "task"; did you mean "tasks"?"#,
+        );
+        refused(
+            &after_name(&format!("{LOAD}vuss = 3\n")),
+            r#"x.toml:6: unknown key in [[load]] "vuss"; did you mean "vus"?"#,
+        );
+        refused(
+            &after_name(&format!("{LOAD}preAllocatedVUs = 3\n").replace("constant-vus", "constant-arrival-rate")),
+            r#"x.toml:2: [[load]]: `rate` is missing"#,
+        );
+        refused(
+            &after_name(
+                &format!("{LOAD}rate = 1\npreAllocatedVUs = 3\n").replace("constant-vus", "constant-arrival-rate"),
+            ),
+            r#"x.toml:7: unknown key in [[load]] "preAllocatedVUs"; did you mean "pre_allocated_vus"?"#,
+        );
+        refused(
+            &after_name(&format!("{LOAD}vus = 0\n")),
+            "x.toml:6: `vus` in [[load]] must be a whole number from 1 to 100000, not 0",
+        );
+        refused(
+            &after_name(&LOAD.replace("\"1s\"", "30")),
+            "x.toml:5: `duration` in [[load]] must be a length of time such as \"500ms\", \"30s\" or \"1m30s\", not 30",
+        );
+        refused("name = \"x\"\n", "x.toml:1: there is no [[load]], so there is nothing to do");
+        refused(LOAD, "x.toml:1: `name` is missing");
+        refused(&after_name("a/b"), "x.toml:2: key with no value, expected `=`");
+        refused(
+            "name = \"../x\"\n",
+            r#"x.toml:1: `name` must be 1 to 64 letters, digits, `-`, `_` or `.`, not "../x""#,
+        );
+        refused(
+            &after_name(&format!("{LOAD}[target.session]\nmax_concurrent = 3\n")),
+            r#"x.toml:6: unknown key in [target] "session"; did you mean "sessions"?"#,
+        );
+        refused(
+            &after_name(&format!("{LOAD}[target.server]\nlisten = \"0.0.0.0:1\"\n")),
+            "x.toml:7: `listen` of the own gateway is chosen by the storm",
+        );
+        refused(
+            &after_name(&format!("{LOAD}[[fault]]\nkind = \"kil\"\nat = \"500ms\"\n")),
+            r#"x.toml:7: unknown fault "kil"; did you mean "kill"?"#,
+        );
+        refused(
+            &after_name(&format!("{LOAD}[[fault]]\nkind = \"kill\"\nat = \"3s\"\n")),
+            "x.toml: the fault at 3s comes after the end of the load at 1s".replace("x.toml:", "x.toml:1:").as_str(),
+        );
+        refused(
+            &after_name(&LOAD.replace("tasks", "workers").replace("constant-vus", "per-vu-iterations")),
+            "x.toml:4: `workers` stay connected, so they need to know how many: executor \"constant-vus\" or \"ramping-vus\", not \"per-vu-iterations\"",
+        );
+        refused(
+            &after_name(&format!("{LOAD}name = \"a\"\n{LOAD}name = \"a\"\n")),
+            r#"x.toml:11: a second load with the name "a""#,
+        );
+    }
+
+    #[test]
+    fn loads_without_a_name_get_one() {
+        let scenario = read("x.toml", &after_name(&format!("{LOAD}{LOAD}"))).unwrap();
+        let names: Vec<_> = scenario.load.iter().map(|load| load.name.as_str()).collect();
+        assert_eq!(names, ["tasks", "tasks-2"]);
+    }
+}

@@ -1,0 +1,135 @@
+//! What a process uses, from `/proc`; and the machine it runs on.
+
+use std::time::Instant;
+
+use procfs::process::Process;
+use procfs::{Current, WithCurrentSystemInfo};
+use squall_report::record::{MachineRecord, ProcessRecord};
+use squall_report::series::ProcessSample;
+
+/// Looks at one process, also when it is replaced by another.
+pub(crate) struct Sampler {
+    pid: Option<u32>,
+    last: Option<(Instant, u64)>,
+    pub(crate) usage: Usage,
+}
+
+/// What it used in all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Usage {
+    record: ProcessRecord,
+    cpu_percent_sum: f64,
+    cpu_samples: u64,
+}
+
+impl Sampler {
+    pub(crate) fn new(pid: Option<u32>) -> Self {
+        let mut sampler = Self { pid, last: None, usage: Usage::default() };
+        // The first look only sets the mark from which CPU time is counted.
+        sampler.last = sampler.look().map(|(ticks, _)| (Instant::now(), ticks));
+        sampler
+    }
+
+    /// It is another process now, or none.
+    pub(crate) fn follow(&mut self, pid: Option<u32>) {
+        self.pid = pid;
+        self.last = self.look().map(|(ticks, _)| (Instant::now(), ticks));
+    }
+
+    /// CPU since the last sample, and the rest as it is. `None` when there is no process, or none that may be seen.
+    pub(crate) fn sample(&mut self) -> Option<ProcessSample> {
+        let Some((ticks, mut sample)) = self.look() else {
+            self.last = None;
+            return None;
+        };
+        let now = Instant::now();
+        if let Some((then, before)) = self.last.replace((now, ticks)) {
+            let seconds = (now - then).as_secs_f64().max(0.001);
+            let used = ticks.saturating_sub(before) as f64 / procfs::ticks_per_second() as f64;
+            sample.cpu_percent = (used / seconds * 1000.0).round() / 10.0;
+            self.usage.cpu(sample.cpu_percent);
+        }
+        self.usage.add(&sample);
+        Some(sample)
+    }
+
+    fn look(&self) -> Option<(u64, ProcessSample)> {
+        let process = Process::new(self.pid? as i32).ok()?;
+        let stat = process.stat().ok()?;
+        if matches!(stat.state, 'Z' | 'X') {
+            return None;
+        }
+        let sample = ProcessSample {
+            cpu_percent: 0.0,
+            rss_bytes: stat.rss_bytes().get(),
+            threads: stat.num_threads.max(0) as u64,
+            fds: process.fd_count().unwrap_or(0) as u64,
+        };
+        Some((stat.utime + stat.stime, sample))
+    }
+}
+
+impl Usage {
+    fn cpu(&mut self, percent: f64) {
+        self.cpu_percent_sum += percent;
+        self.cpu_samples += 1;
+        self.record.cpu_max_percent = self.record.cpu_max_percent.max(percent);
+    }
+
+    fn add(&mut self, sample: &ProcessSample) {
+        let record = &mut self.record;
+        if record.samples == 0 {
+            record.rss_start_bytes = sample.rss_bytes;
+        }
+        record.samples += 1;
+        record.rss_max_bytes = record.rss_max_bytes.max(sample.rss_bytes);
+        record.rss_end_bytes = sample.rss_bytes;
+        record.threads_max = record.threads_max.max(sample.threads);
+        record.fds_max = record.fds_max.max(sample.fds);
+    }
+
+    /// `None` without a sample.
+    pub(crate) fn record(&self) -> Option<ProcessRecord> {
+        let mut record = self.record.clone();
+        if self.cpu_samples > 0 {
+            record.cpu_avg_percent = (self.cpu_percent_sum / self.cpu_samples as f64 * 10.0).round() / 10.0;
+        }
+        (record.samples > 0).then_some(record)
+    }
+}
+
+/// The machine that the storm runs on.
+pub(crate) fn machine(cores: usize, shared_with_target: bool) -> MachineRecord {
+    let kernel = |name: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).unwrap_or_default();
+        text.trim().to_owned()
+    };
+    let cpu = procfs::CpuInfo::current().ok();
+    MachineRecord {
+        cores: cores as u32,
+        memory_bytes: procfs::Meminfo::current().map_or(0, |memory| memory.mem_total),
+        kernel: format!("{} {} {}", kernel("ostype"), kernel("osrelease"), std::env::consts::ARCH),
+        cpu_model: cpu.and_then(|cpu| cpu.model_name(0).map(str::to_owned)).unwrap_or_default(),
+        shared_with_target,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sees_itself_and_nothing_where_nothing_is() {
+        let mut own = Sampler::new(Some(std::process::id()));
+        let busy = Instant::now();
+        while busy.elapsed().as_millis() < 150 {
+            std::hint::spin_loop();
+        }
+        let sample = own.sample().unwrap();
+        assert!(sample.rss_bytes > 100_000 && sample.threads >= 1 && sample.fds >= 3, "{sample:?}");
+        assert!(sample.cpu_percent > 10.0, "{sample:?}");
+        assert_eq!(own.usage.record().unwrap().samples, 1);
+        own.follow(None);
+        assert_eq!(own.sample(), None);
+    }
+}

@@ -1,0 +1,191 @@
+//! `subscribers`: follow the feed over `/ws/events`, check that offsets follow each other without gap or repeat, and measure
+//! how long an event took to get here. The event's own time has milliseconds, so the figure is good to one.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use squall_client::Subscriber;
+use squall_client::events::{Filter, RawItem, Start};
+use squall_protocol::{GapReason, Time, Topic};
+
+use super::{Place, patience};
+use crate::metrics::{Check, ErrorKind};
+use crate::scenario::{ScenarioError, Section};
+
+/// Its configuration.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Subscribers {
+    /// Only these; empty for all. With a selection, offsets may skip, and only their order is checked.
+    pub topics: Vec<Topic>,
+}
+
+impl Subscribers {
+    pub(super) fn read(section: &mut Section<'_>) -> Result<Self, ScenarioError> {
+        let choices = Topic::ALL.map(|topic| (topic.as_str(), topic));
+        let words = section.texts("topics")?.unwrap_or_default();
+        let topics = words.iter().map(|word| section.choice("topic", word, &choices)).collect::<Result<_, _>>()?;
+        Ok(Self { topics })
+    }
+
+    pub(super) fn describe(&self) -> String {
+        match self.topics.as_slice() {
+            [] => "follows the whole feed and checks that offsets have no gap".to_owned(),
+            some => format!("follows {} of the feed", some.iter().map(|it| it.as_str()).collect::<Vec<_>>().join(", ")),
+        }
+    }
+}
+
+/// What offsets may come next. Pure.
+#[derive(Clone, Copy, Debug, Default)]
+struct Order {
+    last: Option<u64>,
+}
+
+/// What an offset says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Follows {
+    Well,
+    Again,
+    /// So many are missing in between.
+    Missing(u64),
+}
+
+impl Order {
+    fn next(&mut self, offset: u64, selected: bool) -> Follows {
+        let Some(last) = self.last else {
+            self.last = Some(offset);
+            return Follows::Well;
+        };
+        if offset <= last {
+            return Follows::Again;
+        }
+        self.last = Some(offset);
+        if selected || offset == last + 1 { Follows::Well } else { Follows::Missing(offset - last - 1) }
+    }
+
+    /// The gateway said that it cannot give these.
+    fn told(&mut self, to: u64, another_store: bool) {
+        self.last = if another_store { None } else { Some(to) };
+    }
+}
+
+/// A subscriber.
+pub(crate) struct Vu {
+    config: Subscribers,
+    place: Place,
+    subscriber: Subscriber,
+    order: Order,
+    connections: u64,
+}
+
+impl Vu {
+    pub(super) fn new(config: Subscribers, place: Place) -> Self {
+        let run = &place.core.run;
+        let filter = Filter { topics: config.topics.clone(), types: Vec::new() };
+        let subscriber =
+            Subscriber::new(run.endpoint.clone(), run.options.clone(), patience::BACKOFF, Start::Now, filter);
+        Self { config, place, subscriber, order: Order::default(), connections: 0 }
+    }
+
+    /// Follows until it is told to stop.
+    pub(super) async fn iterate(&mut self) {
+        let core = self.place.core.clone();
+        loop {
+            let item = tokio::select! {
+                biased;
+                () = self.place.stop.cancelled() => return,
+                item = self.subscriber.next_raw() => item,
+            };
+            match item {
+                Ok(RawItem::Event { offset, text }) => {
+                    let at = event_time(text);
+                    self.event(offset, at);
+                    // The rest of the burst, without going back to the runtime.
+                    loop {
+                        let (offset, at) = match self.subscriber.take_raw() {
+                            Ok(Some(RawItem::Event { offset, text })) => (offset, event_time(text)),
+                            _ => break,
+                        };
+                        self.event(offset, at);
+                    }
+                }
+                Ok(RawItem::Gap(gap)) => self.order.told(gap.to, gap.reason == GapReason::Epoch),
+                Ok(RawItem::Connected { resumed_from }) => {
+                    self.connections += 1;
+                    if self.connections > 1 {
+                        core.count(core.ids.reconnects, 1);
+                    } else if self.order.last.is_none() {
+                        self.order.last = resumed_from.map(|cursor| cursor.offset);
+                    }
+                }
+                Ok(RawItem::Lost { why, .. }) => core.error(ErrorKind::of(&why)),
+                Err(error) => {
+                    // Nothing that another attempt could mend; still, a feed that nobody follows must not pass unnoticed.
+                    core.error(ErrorKind::of(&error));
+                    core.check(Check::FeedOrder, false);
+                    self.subscriber.disconnect();
+                    if !patience::wait(&self.place, Duration::from_secs(1)).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, offset: u64, at: Option<Time>) {
+        let core = &self.place.core;
+        core.count(core.ids.feed_events, 1);
+        let follows = self.order.next(offset, !self.config.topics.is_empty());
+        core.check(Check::FeedOrder, follows == Follows::Well);
+        match follows {
+            Follows::Well => {}
+            Follows::Again => core.count(core.ids.feed_repeats, 1),
+            Follows::Missing(events) => core.count(core.ids.feed_gaps, events),
+        }
+        if let Some(at) = at {
+            core.trend(core.ids.feed_latency, core.wall_ms().saturating_sub(at.0) * 1000);
+        }
+    }
+}
+
+/// The time of an event, without reading the rest of it.
+fn event_time(text: &str) -> Option<Time> {
+    const KEY: &str = "\"time\":\"";
+    // It stands near the front; what a tenant wrote into `data` comes later.
+    let at = text.find(KEY)? + KEY.len();
+    let length = text.get(at..)?.find('"')?;
+    text[at..at + length].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets() {
+        let mut order = Order::default();
+        for (offset, follows) in [
+            (7, Follows::Well),
+            (8, Follows::Well),
+            (8, Follows::Again),
+            (11, Follows::Missing(2)),
+            (12, Follows::Well),
+            (3, Follows::Again),
+            (13, Follows::Well),
+        ] {
+            assert_eq!(order.next(offset, false), follows, "{offset}");
+        }
+        assert_eq!(order.next(99, true), Follows::Well, "a selection skips");
+        order.told(200, false);
+        assert_eq!(order.next(201, false), Follows::Well, "the gateway told of the gap");
+        order.told(0, true);
+        assert_eq!(order.next(1, false), Follows::Well, "another store counts from the beginning");
+    }
+
+    #[test]
+    fn the_time_of_an_event() {
+        let text = r#"{"epoch":"x","offset":1,"time":"2026-11-21T06:40:00.123Z","data":{"time":"never"}}"#;
+        assert_eq!(event_time(text), Some(Time(1_795_243_200_123)));
+        assert_eq!(event_time("{}"), None);
+    }
+}
