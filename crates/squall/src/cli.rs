@@ -1,0 +1,424 @@
+//! What the user typed. Each subcommand turns its arguments into what it needs, checked, before it does anything.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand};
+use squall_client::Endpoint;
+use squall_gateway::config::Scope;
+use squall_load::{Overrides, Plan, Target, Terminal, scenario};
+use squall_protocol::dead_letter::{DeadLetterFilter, DeadReason};
+use squall_protocol::{SessionId, TaskId, Time};
+
+use crate::config::{self, ConfigError, Format, Settings, Sources};
+use crate::exit::Usage;
+
+/// Event-driven sessions, and the proof that they survive load and faults.
+#[derive(Debug, Parser)]
+#[command(name = "squall", version, propagate_version = true, arg_required_else_help = true, after_help = AFTER)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER: &str = "\
+Exit codes: 0 passed; 1 could not run; 2 usage or configuration; 98 the ledger found a loss; 99 a threshold failed.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the gateway.
+    Serve(ServeArgs),
+    /// Run a storm, and say whether everything that was promised was kept.
+    Run(RunArgs),
+    /// List the built-in storms.
+    List,
+    /// Print a run again, or compare it with an earlier one.
+    Report(ReportArgs),
+    /// List, show, send back or delete the dead letters of a running gateway.
+    #[command(alias = "dlq")]
+    DeadLetters(DeadLettersArgs),
+    /// Check the configuration, or show what holds.
+    Config(ConfigArgs),
+    /// Make a token for callers of the gateway.
+    Token(TokenArgs),
+}
+
+/// `squall serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "Every setting can also come from the environment: SQUALL_SECTION__KEY=value. \
+    Flags go before the environment, the environment before the file.\n\
+    SIGTERM drains: no new work, leases returned, everything flushed, exit code 0. A second signal stops at once.")]
+pub(crate) struct ServeArgs {
+    /// The configuration file [default: squall.toml if it is there, else the built-in one].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Where tasks, sessions and the feed are kept; made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// How log lines look, on standard error.
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<Format>,
+}
+
+impl ServeArgs {
+    /// The settings that hold for these arguments and this environment.
+    pub(crate) fn settings(self) -> Result<Settings, ConfigError> {
+        let mut flags = Vec::new();
+        if let Some(addr) = self.listen {
+            flags.push(("server.listen", addr.to_string(), "--listen"));
+        }
+        if let Some(dir) = self.data_dir {
+            flags.push(("server.data_dir", dir.display().to_string(), "--data-dir"));
+        }
+        if let Some(format) = self.log_format {
+            let word = match format {
+                Format::Text => "text",
+                Format::Json => "json",
+            };
+            flags.push(("log.format", word.to_owned(), "--log-format"));
+        }
+        config::load(Sources { file: self.config, env: std::env::vars().collect(), flags })
+    }
+}
+
+/// `squall run`.
+#[derive(Debug, Args)]
+#[command(after_help = "Ctrl-C ends the load early and still reports; a second Ctrl-C stops at once.\n\
+    Exit codes: 0 passed; 99 a threshold failed; 98 the ledger found a loss; 2 usage; 1 could not run, or could not be judged.")]
+pub(crate) struct RunArgs {
+    /// A built-in scenario (see squall list), or the path of a TOML file.
+    scenario: String,
+    /// Say what the scenario does and must hold, and do nothing.
+    #[arg(long)]
+    explain: bool,
+    /// A running gateway, or any other service [default: a gateway of its own, in a temporary directory].
+    #[arg(long, value_name = "URL")]
+    target: Option<Endpoint>,
+    /// The token to show the target.
+    #[arg(long, env = "SQUALL_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// The target's process on this machine, to be sampled for CPU, memory, threads and file descriptors.
+    #[arg(long, requires = "target")]
+    pid: Option<u32>,
+    /// Sessions at the same time; without sessions, virtual users.
+    #[arg(long, value_name = "N")]
+    concurrent: Option<u32>,
+    /// How long the load lasts: 30s, 5m, 1h. Stages and faults keep their place in proportion.
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    duration: Option<Duration>,
+    /// Events that each session makes per minute.
+    #[arg(long, value_name = "N")]
+    events_per_min: Option<f64>,
+    /// A setting of the own gateway, as in its configuration file: store.durability=interval. May be repeated.
+    #[arg(short = 'e', long = "set", value_name = "KEY=VALUE", value_parser = setting, conflicts_with = "target")]
+    set: Vec<(String, toml::Value)>,
+    /// Where run directories are made.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    out: PathBuf,
+    /// The seed of everything random; the report says it [default: another one each time].
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Plain lines of progress, as when this is no terminal.
+    #[arg(long, conflicts_with = "quiet")]
+    plain: bool,
+    /// No progress at all; only the verdict.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    scenario::parse_span(text).ok_or_else(|| "expected a time such as 500ms, 30s, 5m or 1h30m".to_owned())
+}
+
+fn setting(text: &str) -> Result<(String, toml::Value), String> {
+    let Some((key, value)) = text.split_once('=') else {
+        return Err("expected KEY=VALUE, as in store.durability=interval".to_owned());
+    };
+    let value = value.trim();
+    let parsed = format!("value = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
+    Ok((key.trim().to_owned(), parsed.unwrap_or_else(|| value.into())))
+}
+
+impl RunArgs {
+    /// Whether it is only to be explained.
+    pub(crate) fn explain(&self) -> bool {
+        self.explain
+    }
+
+    /// What the storm needs to know.
+    pub(crate) fn plan(self) -> anyhow::Result<Plan> {
+        let mut scenario = scenario::find(&self.scenario).map_err(|error| Usage(error.to_string()))?;
+        for (key, value) in self.set {
+            set(&mut scenario.target, &key, value)?;
+        }
+        let target = match self.target {
+            None => Target::Own { program: std::env::current_exe()?, keep_data: false },
+            Some(url) => Target::Url { url: url.to_string(), token: self.token, pid: self.pid },
+        };
+        let terminal = match (self.plain, self.quiet) {
+            (true, _) => Terminal::Plain,
+            (_, true) => Terminal::None,
+            _ => Terminal::Auto,
+        };
+        let overrides =
+            Overrides { concurrent: self.concurrent, duration: self.duration, events_per_min: self.events_per_min };
+        Ok(Plan { scenario, overrides, target, runs_dir: self.out, terminal, seed: self.seed })
+    }
+}
+
+/// Sets `store.durability` in a table of sections.
+fn set(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<(), Usage> {
+    let (mut table, mut rest) = (table, key);
+    while let Some((section, below)) = rest.split_once('.') {
+        let entry = table.entry(section).or_insert_with(|| toml::Table::new().into());
+        table = entry.as_table_mut().ok_or_else(|| Usage(format!("--set {key}: {section} is no group of settings")))?;
+        rest = below;
+    }
+    if rest.is_empty() {
+        return Err(Usage(format!("--set {key:?} names no setting; one is store.durability, for example")));
+    }
+    table.insert(rest.to_owned(), value);
+    Ok(())
+}
+
+/// `squall report`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// The run directory, as in runs/20261121T070000Z-light.
+    pub(crate) dir: PathBuf,
+    /// In which form.
+    #[arg(long, value_name = "FORMAT", default_value = "terminal")]
+    pub(crate) format: ReportFormat,
+    /// Compare it with this earlier run: what got worse, what better, and what cannot be told apart.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) against: Option<PathBuf>,
+    /// The smallest change that matters, in percent.
+    #[arg(long, value_name = "PERCENT", default_value_t = 10.0, requires = "against", value_parser = percent)]
+    pub(crate) margin: f64,
+}
+
+/// The forms of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// For people at a terminal.
+    Terminal,
+    /// For pull requests.
+    Markdown,
+    /// For programs.
+    Json,
+    /// For CI servers.
+    Junit,
+    /// One page for a browser.
+    Html,
+}
+
+/// `squall config`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say what is wrong with a configuration; exit code 2 if something is.
+    Check {
+        /// The file [default: as `squall serve` would find it].
+        file: Option<PathBuf>,
+    },
+    /// Print the settings that hold, each with where it comes from. Secrets are not shown.
+    Show {
+        /// The file [default: as `squall serve` would find it].
+        file: Option<PathBuf>,
+    },
+    /// Print the built-in configuration, to start a file of one's own.
+    Example,
+}
+
+/// `squall token`.
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// Who will use it; shown in logs and in the trail of a replay.
+    #[arg(default_value = "token", value_name = "NAME")]
+    pub(crate) name: String,
+    /// Whose tasks and sessions it sees.
+    #[arg(long, default_value = "default")]
+    pub(crate) tenant: String,
+    /// What it may do.
+    #[arg(long, value_delimiter = ',', default_value = "publish,work,read", value_parser = PossibleValuesParser::new(SCOPES.map(Scope::as_str)))]
+    pub(crate) scopes: Vec<String>,
+}
+
+const SCOPES: [Scope; 4] = [Scope::Publish, Scope::Work, Scope::Read, Scope::Admin];
+
+/// Where a running gateway is.
+#[derive(Debug, Args)]
+pub(crate) struct GatewayArgs {
+    /// The gateway's address.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Gateway",
+        env = "SQUALL_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8000"
+    )]
+    url: Endpoint,
+    /// The token to show it.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Gateway",
+        env = "SQUALL_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
+    token: Option<String>,
+}
+
+impl GatewayArgs {
+    /// Address and token in one.
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, Usage> {
+        match &self.token {
+            Some(token) => self.url.with_token(token).map_err(|error| Usage(error.to_string())),
+            None => Ok(self.url.clone()),
+        }
+    }
+}
+
+/// `squall dead-letters`.
+#[derive(Debug, Args)]
+pub(crate) struct DeadLettersArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArgs,
+    #[command(subcommand)]
+    pub(crate) command: DeadLettersCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLettersCommand {
+    /// Print them, the longest dead first.
+    List {
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// At most so many.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+        limit: u64,
+        /// One JSON object a line, payloads included.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print one as JSON, with its payload, its failed attempts and its trail of replays.
+    Show {
+        /// The task's id.
+        id: TaskId,
+    },
+    /// Send back to their lanes, with all attempts before them again.
+    Replay {
+        #[command(flatten)]
+        which: WhichArgs,
+        /// So many a second, by delaying the later ones.
+        #[arg(long, value_name = "PER_S", value_parser = rate, conflicts_with = "id")]
+        rate: Option<f64>,
+        /// At most so many.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "id")]
+        limit: Option<u64>,
+    },
+    /// Delete for good. Without --yes it only says what would go.
+    Purge {
+        #[command(flatten)]
+        which: WhichArgs,
+        /// Yes, delete them.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Which dead letters: what is not given does not restrict.
+#[derive(Clone, Debug, Args)]
+#[group(multiple = true)]
+pub(crate) struct FilterArgs {
+    /// Of this lane.
+    #[arg(long)]
+    lane: Option<String>,
+    /// Of this kind.
+    #[arg(long)]
+    kind: Option<String>,
+    /// Given up for this reason.
+    #[arg(long, value_parser = PossibleValuesParser::new(REASONS.map(DeadReason::as_str)))]
+    reason: Option<String>,
+    /// Of this session.
+    #[arg(long)]
+    session: Option<SessionId>,
+    /// Given up before this instant, as in 2026-11-21T07:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    before: Option<Time>,
+    /// Given up at or after this instant.
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    since: Option<Time>,
+}
+
+const REASONS: [DeadReason; 4] =
+    [DeadReason::RetriesExhausted, DeadReason::Fatal, DeadReason::DeadlineExceeded, DeadReason::SessionEnded];
+
+impl From<FilterArgs> for DeadLetterFilter {
+    fn from(args: FilterArgs) -> Self {
+        let reason = args.reason.and_then(|word| REASONS.into_iter().find(|reason| reason.as_str() == word));
+        Self { lane: args.lane, kind: args.kind, reason, session: args.session, before: args.before, since: args.since }
+    }
+}
+
+/// One by id, some by filter, or all of them.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WhichArgs {
+    /// This one.
+    #[arg(required_unless_present_any = ["FilterArgs", "all"], conflicts_with_all = ["FilterArgs", "all"])]
+    id: Option<TaskId>,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// All of them.
+    #[arg(long, conflicts_with = "FilterArgs")]
+    all: bool,
+}
+
+/// What is meant by [`WhichArgs`].
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Which {
+    /// This one.
+    One(TaskId),
+    /// All that match.
+    Filter(DeadLetterFilter),
+}
+
+impl From<WhichArgs> for Which {
+    fn from(args: WhichArgs) -> Self {
+        match args.id {
+            Some(id) => Self::One(id),
+            None => Self::Filter(args.filter.into()),
+        }
+    }
+}
+
+fn instant(text: &str) -> Result<Time, String> {
+    text.parse().map_err(|_| "expected an instant such as 2026-11-21T07:00:00Z".to_owned())
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(percent) if (0.0..=1_000.0).contains(&percent) => Ok(percent),
+        _ => Err("expected a number from 0 to 1000".to_owned()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate > 0.0 && f64::is_finite(rate) => Ok(rate),
+        _ => Err("expected a number above 0".to_owned()),
+    }
+}

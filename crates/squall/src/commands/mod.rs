@@ -1,0 +1,9 @@
+//! One file for each subcommand; a function whose arguments say everything it touches.
+
+pub(crate) mod config;
+pub(crate) mod dead_letters;
+pub(crate) mod list;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod serve;
+pub(crate) mod token;

@@ -1,0 +1,65 @@
+//! `squall serve`: opens the store, listens, says so, serves until it is told to stop, drains and closes.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use squall_gateway::Gateway;
+use squall_store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::exit::Exit;
+use crate::{logging, shutdown};
+
+/// How long threads that still read or write files may take when everything else has ended.
+const LAST_THREADS: Duration = Duration::from_secs(2);
+
+/// Serves until SIGTERM or SIGINT. The ready line on standard output is `listening on http://ADDR`; whoever starts a gateway
+/// from a program waits for it.
+pub(crate) fn serve(settings: Settings) -> anyhow::Result<Exit> {
+    logging::start(&settings.log)?;
+    match &settings.file {
+        Some(path) => tracing::info!(file = %path.display(), "configuration"),
+        None => tracing::info!("configuration: the built-in one; `squall config show` prints it"),
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        let stop = shutdown::on_signal()?;
+        shutdown::with_parent(&stop);
+        run(settings.gateway, stop).await
+    });
+    runtime.shutdown_timeout(LAST_THREADS);
+    outcome.map(|()| Exit::OK)
+}
+
+async fn run(config: squall_gateway::Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let (dir, options) = (config.server.data_dir.clone(), config.store_options());
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make the data directory {}", dir.display()))?;
+    let dir = dir.canonicalize().with_context(|| dir.display().to_string())?;
+    // Recovery reads files; signals must be heard meanwhile.
+    let opening = tokio::task::spawn_blocking({
+        let dir = dir.clone();
+        move || squall_store::embedded::open(&dir, options)
+    });
+    let store: Arc<dyn Store> = Arc::new(opening.await?.with_context(|| format!("data directory {}", dir.display()))?);
+    let served = async {
+        let bound = Gateway::bind(config, Arc::clone(&store)).await?;
+        announce(&format!("http://{}", bound.local_addr()), &dir);
+        bound.serve(stop).await?;
+        anyhow::Ok(())
+    };
+    let served = served.await;
+    let closed = store.close().await.context("closing the store");
+    served.and(closed)
+}
+
+/// A closed standard output must not keep a gateway from serving.
+fn announce(url: &str, dir: &Path) {
+    tracing::info!(url, data = %dir.display(), "listening");
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "listening on {url}\ndata in {}", dir.display());
+    let _ = out.flush();
+}

@@ -1,0 +1,56 @@
+//! Signals: the first asks everything to end in order, the second ends the process.
+
+use std::time::Duration;
+
+use nix::unistd::{Pid, getppid};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// A token that is cancelled by the first SIGTERM or SIGINT. The second ends the process at once, with `128 + signal` as
+/// shells have it; what is on disk is then as after a crash, which is to say complete.
+///
+/// Must be called inside a runtime.
+pub(crate) fn on_signal() -> std::io::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let token = CancellationToken::new();
+    let stop = token.clone();
+    tokio::spawn(async move {
+        let first = next(&mut terminate, &mut interrupt).await;
+        tracing::info!(signal = first.0, "stopping; a second signal stops at once");
+        stop.cancel();
+        let second = next(&mut terminate, &mut interrupt).await;
+        tracing::warn!(signal = second.0, "stopped at once");
+        std::process::exit(128 + second.1);
+    });
+    Ok(token)
+}
+
+/// Says to a gateway whose child it is; it then stops when that process is gone, so that a storm that was killed leaves
+/// nothing running.
+const PARENT: &str = "SQUALL_DIE_WITH_PARENT";
+
+/// How often a child looks for its parent.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Cancels `stop` when the process that started this one, and said so, is gone.
+///
+/// The kernel's own notice (PDEATHSIG) is about the thread that started a child, and threads of a runtime come and go.
+pub(crate) fn with_parent(stop: &CancellationToken) {
+    let Some(parent) = std::env::var(PARENT).ok().and_then(|pid| pid.parse().ok()).map(Pid::from_raw) else { return };
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        while getppid() == parent {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        tracing::info!(parent = parent.as_raw(), "stopping: the process that started this one is gone");
+        stop.cancel();
+    });
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> (&'static str, i32) {
+    tokio::select! {
+        _ = terminate.recv() => ("SIGTERM", SignalKind::terminate().as_raw_value()),
+        _ = interrupt.recv() => ("SIGINT", SignalKind::interrupt().as_raw_value()),
+    }
+}

@@ -1,0 +1,229 @@
+//! `squall run` from outside: short runs of each executor against a gateway of its own, a kill in the middle, an early end,
+//! a broken promise, and a target that is not there.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
+mod storm_kit;
+
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use squall_report::record::Ended;
+use storm_kit::Storm;
+
+/// Workers that do whatever the loads above them publish.
+const WORKERS: &str = "[[load]]\nworkload = \"workers\"\nexecutor = \"constant-vus\"\nvus = 3\nduration = \"2s\"\n";
+
+fn publishing(executor: &str) -> String {
+    format!("name = \"test\"\nsettle = \"20s\"\n[[load]]\nworkload = \"tasks\"\n{executor}\n{WORKERS}{PATIENT}")
+}
+
+/// How late a busy machine makes the storm is not what is tested here.
+const PATIENT: &str = "[generator]\nmax_lateness_p99_ms = 60000\nmax_dropped = 1\n";
+
+#[tokio::test]
+async fn every_executor_publishes_and_every_task_is_accounted_for() {
+    for (executor, at_least) in [
+        ("executor = \"constant-vus\"\nvus = 4\nduration = \"1s\"", 50),
+        (
+            "executor = \"ramping-vus\"\nstart_vus = 1\nstages = [{ duration = \"1s\", target = 4 }]\ntransport = \"ws\"\nbatch = 10",
+            50,
+        ),
+        (
+            "executor = \"constant-arrival-rate\"\nrate = 200\nduration = \"1s\"\npre_allocated_vus = 20\nkeyed = 0.5",
+            190,
+        ),
+        (
+            "executor = \"ramping-arrival-rate\"\nstages = [{ duration = \"1s\", target = 400 }]\npre_allocated_vus = 20",
+            190,
+        ),
+        ("executor = \"per-vu-iterations\"\nvus = 4\niterations = 25\nbatch = 4", 400),
+        ("executor = \"shared-iterations\"\nvus = 4\niterations = 150", 150),
+    ] {
+        let outcome = Storm::new(&publishing(executor)).run().await;
+        assert_eq!(outcome.code, Some(0), "{executor}\n{}", outcome.said());
+        let record = outcome.record();
+        let ledger = record.ledger.clone().unwrap();
+        assert!(ledger.acknowledged >= at_least, "{executor}: {ledger:?}");
+        assert_eq!((ledger.lost, ledger.pending, ledger.unexpected, ledger.reordered), (0, 0, 0, 0), "{ledger:?}");
+        assert_eq!(ledger.acked, ledger.acknowledged + ledger.recovered, "{ledger:?}");
+        for file in ["run.json", "series.jsonl", "summary.md", "report.html", "target.log"] {
+            assert!(outcome.run_dir().join(file).exists(), "{file} is missing");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kill_in_the_middle_loses_nothing() {
+    let scenario = format!(
+        r#"name = "test"
+        settle = "30s"
+        [[load]]
+        workload = "tasks"
+        executor = "constant-arrival-rate"
+        rate = 300
+        duration = "6s"
+        pre_allocated_vus = 32
+        max_vus = 256
+        keyed = 0.3
+        [[load]]
+        name = "frames"
+        workload = "tasks"
+        transport = "ws"
+        batch = 10
+        executor = "constant-arrival-rate"
+        rate = 20
+        duration = "6s"
+        [[load]]
+        workload = "sessions"
+        executor = "constant-vus"
+        vus = 5
+        duration = "6s"
+        lasts = "2s"
+        events_per_min = 300
+        heartbeat = "500ms"
+        [[load]]
+        workload = "subscribers"
+        executor = "constant-vus"
+        vus = 2
+        duration = "6s"
+        [[fault]]
+        kind = "kill"
+        at = "1500ms"
+        for = "300ms"
+        [[fault]]
+        kind = "terminate"
+        at = "3s"
+        for = "300ms"
+        [[fault]]
+        kind = "freeze"
+        at = "4500ms"
+        for = "300ms"
+        {WORKERS}
+        nack = 0.05
+        vanish = 0.002
+        [thresholds]
+        lost = "count==0"
+        reordered = "count==0"
+        feed_gaps = "count==0"
+        session_success = "rate>0.9"
+        {PATIENT}
+        [target.lanes.gpt4]
+        retry = {{ max = 8, delay_ms = 50 }}
+        [target.lanes.claude_web]
+        retry = {{ max = 8, delay_ms = 50 }}
+        [target.lanes.crude]
+        retry = {{ max = 8, delay_ms = 50 }}
+        "#
+    );
+    let outcome = Storm::new(&scenario).run().await;
+    assert_eq!(outcome.code, Some(0), "{}", outcome.said());
+    let record = outcome.record();
+    let ledger = record.ledger.as_ref().unwrap();
+    assert!(ledger.settled && ledger.acknowledged > 1_000, "{ledger:?}");
+    assert!(ledger.duplicated.explained > 0, "nacks and vanishing workers lead to redelivery: {ledger:?}");
+    assert_eq!(ledger.duplicated.unexplained, 0, "{ledger:?}");
+    assert_eq!(record.target.restarts, 2);
+    for fault in &record.faults {
+        let (until, recovered) = (fault.until_ms.unwrap(), fault.recovered_ms.unwrap());
+        assert!(fault.at_ms < until && until <= recovered, "{fault:?}");
+    }
+    assert!(record.errors.contains_key("connect"), "the storm felt the kill: {:?}", record.errors);
+    assert!(record.resources.target.is_some() && record.machine.shared_with_target);
+    assert!(std::fs::read_dir(outcome.run_dir().join("sessions")).unwrap().count() >= 5);
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_the_run_early_and_still_reports() {
+    let scenario = publishing("executor = \"constant-arrival-rate\"\nrate = 100\nduration = \"120s\"");
+    let running = Storm::new(&scenario).start();
+    let seconds = || running.run_dir().and_then(|dir| std::fs::read_to_string(dir.join("series.jsonl")).ok());
+    squall_testkit::within("two seconds of the run", Duration::from_secs(30), async {
+        while seconds().is_none_or(|text| text.lines().count() < 2) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    kill(Pid::from_raw(running.child.id().unwrap() as i32), Signal::SIGINT).unwrap();
+    let outcome = running.finish().await;
+    assert_eq!(outcome.code, Some(1), "{}", outcome.said());
+    let record = outcome.record();
+    assert_eq!(record.ended, Ended::Interrupted);
+    assert!(record.duration.load_ms < 60_000);
+    let ledger = record.ledger.unwrap();
+    assert!(ledger.acknowledged > 50 && ledger.lost == 0, "{ledger:?}");
+    assert!(outcome.run_dir().join("report.html").exists());
+}
+
+/// The own gateway's process, once the record names it.
+async fn target_pid(running: &storm_kit::Running) -> Pid {
+    let pid = || {
+        let text = std::fs::read_to_string(running.run_dir()?.join("run.json")).ok()?;
+        let record: squall_report::RunRecord = serde_json::from_str(&text).ok()?;
+        record.target.pid
+    };
+    let pid = squall_testkit::eventually("the target's pid", Duration::from_secs(30), async || pid()).await;
+    Pid::from_raw(pid as i32)
+}
+
+/// Gone, or a zombie that nobody has reaped: where tests run, there may be nobody who does.
+fn is_gone(pid: Pid) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')),
+        Err(_) => true,
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_dies_by_itself_is_no_verdict_and_a_storm_that_is_killed_leaves_no_gateway() {
+    let scenario = publishing("executor = \"constant-arrival-rate\"\nrate = 50\nduration = \"120s\"");
+    let running = Storm::new(&scenario).start();
+    kill(target_pid(&running).await, Signal::SIGKILL).unwrap();
+    let outcome = running.finish().await;
+    assert_eq!(outcome.code, Some(1), "{}", outcome.said());
+    assert!(matches!(outcome.record().ended, Ended::Failed { message } if message.contains("died by itself")));
+
+    let running = Storm::new(&scenario).start();
+    let gateway = target_pid(&running).await;
+    kill(Pid::from_raw(running.child.id().unwrap() as i32), Signal::SIGKILL).unwrap();
+    squall_testkit::within("the gateway's end", Duration::from_secs(20), async {
+        while !is_gone(gateway) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let record = running.finish().await.record();
+    assert_eq!(record.ended, Ended::Unfinished, "a run that was killed leaves what it had");
+}
+
+#[tokio::test]
+async fn a_promise_that_is_broken_exits_99() {
+    let scenario = publishing("executor = \"constant-vus\"\nduration = \"500ms\"")
+        + "[thresholds]\ntask_latency = \"p(99)<0.001\"\n";
+    let outcome = Storm::new(&scenario).run().await;
+    assert_eq!(outcome.code, Some(99), "{}", outcome.said());
+}
+
+#[tokio::test]
+async fn a_target_that_is_not_there_exits_1_and_a_wrong_scenario_2() {
+    let scenario = publishing("executor = \"constant-vus\"\nduration = \"500ms\"");
+    let outcome = Storm::new(&scenario).args(&["--target", "http://127.0.0.1:1"]).run().await;
+    assert_eq!(outcome.code, Some(1), "{}", outcome.said());
+    assert!(outcome.stderr.contains("127.0.0.1:1"), "{}", outcome.said());
+
+    let outcome = Storm::new(&scenario.replace("constant-vus", "constant-rate")).run().await;
+    assert_eq!(outcome.code, Some(2), "{}", outcome.said());
+    let expected = r#"test.toml:5: unknown executor "constant-rate"; did you mean "constant-arrival-rate"?"#;
+    assert!(outcome.stderr.contains(expected), "{}", outcome.said());
+}
+
+#[tokio::test]
+async fn sessions_over_the_limit_are_refused_counted_and_a_broken_promise() {
+    let scenario = "name = \"test\"\n[[load]]\nworkload = \"sessions\"\nexecutor = \"constant-vus\"\nvus = 6\nduration = \"2s\"\nlasts = \"1s\"\n\
+        [target.sessions]\nmax_concurrent = 3\nmax_per_tenant = 3\n[thresholds]\nsession_success = \"rate>0.95\"\n";
+    let outcome = Storm::new(scenario).run().await;
+    assert_eq!(outcome.code, Some(99), "{}", outcome.said());
+    let sessions = outcome.record().sessions.unwrap();
+    assert!(sessions.created >= 3 && sessions.refused >= 3 && sessions.peak_active <= 3, "{sessions:?}");
+}

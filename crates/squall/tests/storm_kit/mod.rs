@@ -1,0 +1,99 @@
+//! Runs `squall run` as a user does, and reads the run directory that it leaves.
+
+#![allow(dead_code, reason = "not every test that shares this uses all of it")]
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use squall_report::RunRecord;
+use tokio::process::{Child, Command};
+
+/// A `squall run` that is being prepared, or has ended; its files go with it.
+pub(crate) struct Storm {
+    dir: tempfile::TempDir,
+    command: Command,
+}
+
+/// What a run left behind.
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    runs: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Storm {
+    /// Of a scenario that is written down here.
+    pub(crate) fn new(scenario: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("squall-test-").tempdir().unwrap();
+        let file = dir.path().join("test.toml");
+        std::fs::write(&file, scenario).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+        command.arg("run").arg(&file).arg("--out").arg(dir.path().join("runs")).arg("--plain");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        Self { dir, command }
+    }
+
+    pub(crate) fn args(mut self, args: &[&str]) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    pub(crate) async fn run(self) -> Outcome {
+        self.start().finish().await
+    }
+
+    pub(crate) fn start(mut self) -> Running {
+        let child = self.command.spawn().unwrap();
+        Running { child, dir: self.dir }
+    }
+}
+
+/// A `squall run` that goes on.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Running {
+    /// The directory of the run, once it is there.
+    pub(crate) fn run_dir(&self) -> Option<PathBuf> {
+        only_entry(&self.dir.path().join("runs"))
+    }
+
+    pub(crate) async fn finish(self) -> Outcome {
+        let limit = Duration::from_secs(120);
+        let output = tokio::time::timeout(limit, self.child.wait_with_output()).await;
+        let output = output.expect("the run should have ended by now").unwrap();
+        Outcome {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            runs: self.dir.path().join("runs"),
+            _dir: self.dir,
+        }
+    }
+}
+
+impl Outcome {
+    /// What was said, for the message of an assertion.
+    pub(crate) fn said(&self) -> String {
+        format!("exit code {:?}\n{}\n{}", self.code, self.stdout, self.stderr)
+    }
+
+    pub(crate) fn run_dir(&self) -> PathBuf {
+        only_entry(&self.runs).unwrap_or_else(|| panic!("no run directory\n{}", self.said()))
+    }
+
+    pub(crate) fn record(&self) -> RunRecord {
+        let path = self.run_dir().join("run.json");
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{error}\n{}", self.said()));
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+fn only_entry(dir: &Path) -> Option<PathBuf> {
+    std::fs::read_dir(dir).ok()?.next()?.ok().map(|entry| entry.path())
+}
