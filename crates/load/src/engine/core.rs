@@ -28,9 +28,9 @@ pub(crate) struct Core {
     vus: Cell<u64>,
     busy: Cell<u64>,
     next_key: Cell<u32>,
-    /// Begin of the fault whose first error was told.
+    /// The fault whose first error was told.
     felt: Cell<u64>,
-    /// Begin of the fault whose first success was told.
+    /// The fault whose first success was told.
     worked: Cell<u64>,
     dropped_undisturbed: Cell<u64>,
     due_undisturbed: Cell<u64>,
@@ -84,7 +84,7 @@ impl Core {
             index,
             cores,
             book: RefCell::new(Book::new(index, cores)),
-            rng: RefCell::new(fastrand::Rng::with_seed(run.seed.wrapping_add(index as u64 * 0x9e37_79b9_7f4a_7c15))),
+            rng: RefCell::new(fastrand::Rng::with_seed(run.seed.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)))),
             shard: RefCell::new(shard),
             events,
             vus: Cell::new(0),
@@ -143,21 +143,22 @@ impl Core {
     /// Counts an error, and tells the conductor if it is the first one after a fault.
     pub(crate) fn error(&self, kind: ErrorKind) {
         self.count(self.ids.error(kind), 1);
-        let fault_us = self.run.fault_begun_us.load(Ordering::Relaxed);
-        if self.felt.get() != fault_us {
-            self.felt.set(fault_us);
-            // When the conductor is behind by a whole queue, the other core's word will do.
-            let _ = self.events.try_send(FromCore::Felt { fault_us, at_us: self.now_us() });
+        let fault = self.run.fault.load(Ordering::Acquire);
+        if self.felt.get() != fault && self.events.try_send(FromCore::Felt { fault, at_us: self.now_us() }).is_ok() {
+            self.felt.set(fault);
         }
     }
 
     /// Something that was sent at `sent_us` worked: tells the conductor if it is the first after a fault.
     #[inline]
     pub(crate) fn worked(&self, sent_us: u64) {
-        let fault_us = self.run.fault_begun_us.load(Ordering::Relaxed);
-        if self.worked.get() != fault_us && sent_us >= self.run.fault_ended_us.load(Ordering::Relaxed) {
-            self.worked.set(fault_us);
-            let _ = self.events.try_send(FromCore::Worked { fault_us, at_us: self.now_us() });
+        let fault = self.run.fault.load(Ordering::Acquire);
+        // Told again by the next success if the conductor is behind by a whole queue: without it no fault is ever over.
+        if self.worked.get() != fault
+            && sent_us >= self.run.fault_ended_us.load(Ordering::Relaxed)
+            && self.events.try_send(FromCore::Worked { fault, at_us: self.now_us() }).is_ok()
+        {
+            self.worked.set(fault);
         }
     }
 

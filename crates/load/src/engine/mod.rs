@@ -47,9 +47,9 @@ pub(crate) struct Run {
     pub(crate) stop_load: CancellationToken,
     /// Everybody comes to an end.
     pub(crate) stop_all: CancellationToken,
-    /// When the last fault began, microseconds of the run's clock; `u64::MAX` before the first.
-    pub(crate) fault_begun_us: AtomicU64,
-    /// When it was taken back; `u64::MAX` as long as it was not.
+    /// Index of the last fault that began; `u64::MAX` before the first. Written after `fault_ended_us` was reset.
+    pub(crate) fault: AtomicU64,
+    /// When it was taken back, microseconds of the run's clock; `u64::MAX` as long as it was not.
     pub(crate) fault_ended_us: AtomicU64,
     /// From the begin of a fault until its effects should be over. Dropped iterations are then the target's doing.
     pub(crate) disturbed: AtomicBool,
@@ -60,10 +60,10 @@ pub(crate) struct Run {
 pub(crate) enum FromCore {
     /// What was recorded since the last time.
     Tally { core: usize, tally: Box<Tally> },
-    /// The first error after the fault that began at `fault_us`.
-    Felt { fault_us: u64, at_us: u64 },
-    /// The first thing that worked, begun after the fault that began at `fault_us` was taken back.
-    Worked { fault_us: u64, at_us: u64 },
+    /// The first error after the fault with this index began.
+    Felt { fault: u64, at_us: u64 },
+    /// The first thing that worked, begun after the fault with this index was taken back.
+    Worked { fault: u64, at_us: u64 },
     /// A session is over; the gateway's report on it.
     SessionOver(Box<SessionReport>),
     /// All producers of this core are done.

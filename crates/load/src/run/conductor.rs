@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::faults::{FaultKind, Step, Timeline};
 use crate::live::{Live, View};
 use crate::metrics::{self, Ids};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, show_span};
 use crate::target::{Act, Heard, Look, OwnGateway, Sampler, Watcher, is_quiet};
 
 /// After a target worked again, so long its backlog may still show.
@@ -30,6 +30,9 @@ const AFTERMATH: Duration = Duration::from_secs(3);
 const HASTY_SETTLE: Duration = Duration::from_secs(5);
 /// How often it is asked whether the lanes are quiet.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// A fault that begins so much later than planned is told to be late.
+const WORTH_TELLING: Duration = Duration::from_millis(100);
 
 /// A defect of the storm; the panic's own message went to standard error.
 const BROKEN: &str = "a core of the storm has broken; its panic message says how";
@@ -62,7 +65,6 @@ pub(super) struct Conductor {
     second_begun: Instant,
     cores_loading: usize,
     timeline: Timeline,
-    faults_open: usize,
     /// When the target worked again.
     recovered: Option<Instant>,
     looks: watch::Receiver<Look>,
@@ -112,7 +114,6 @@ impl Conductor {
             spares: (0..cores).map(|_| spare()).collect(),
             cores_loading: cores,
             awaited: 0,
-            faults_open: 0,
             recovered: None,
             second_begun: Instant::now(),
             looks: watch::channel(Look::default()).1,
@@ -146,8 +147,9 @@ impl Conductor {
         }
         let (acts, to_gateway) = mpsc::channel(16);
         let (heard, from_gateway) = mpsc::channel(16);
-        let gateway = gateway.map(|gateway| tokio::spawn(gateway.live(to_gateway, heard)));
+        let gateway = gateway.map(|gateway| tokio::spawn(gateway.live(self.run.clock, to_gateway, heard)));
         let settled = self.watch_over(from_gateway, &acts, &cancel).await;
+        self.note_faults_not_done();
         self.stop_cores().await;
         self.close_last_second();
         // While the target still lives: only it can say what became of some tasks.
@@ -181,7 +183,7 @@ impl Conductor {
         loop {
             let load_over =
                 self.cores_loading == 0 && (!only_consumers || self.run.clock.now_us() >= ends_us || self.stopping());
-            if phase == Phase::Load && load_over && self.faults_open == 0 {
+            if phase == Phase::Load && load_over && !self.timeline.is_open() {
                 phase = Phase::Settle;
                 self.record.duration.load_ms = self.run.clock.elapsed().as_millis() as u64;
                 // Faults that were to come later have nothing left to disturb.
@@ -207,7 +209,8 @@ impl Conductor {
             match event {
                 Event::Second => {
                     self.collect(phase);
-                    if self.handles.iter().any(Handle::is_over) {
+                    // Once all are to stop it is no news that one has.
+                    if !self.run.stop_all.is_cancelled() && self.handles.iter().any(Handle::is_over) {
                         // It would never say that its load is done.
                         self.fail(BROKEN.to_owned());
                         return false;
@@ -215,13 +218,15 @@ impl Conductor {
                 }
                 Event::Core(Some(event)) => self.core(event, phase),
                 Event::Core(None) => {
-                    self.fail(BROKEN.to_owned());
+                    if !self.run.stop_all.is_cancelled() {
+                        self.fail(BROKEN.to_owned());
+                    }
                     return false;
                 }
                 Event::Gateway(Some(Heard::Broken(why))) => {
                     self.fail(why);
                     broken = true;
-                    self.faults_open = 0;
+                    self.timeline.over();
                     self.timeline.cut_short();
                     self.run.stop_load.cancel();
                     self.run.stop_all.cancel();
@@ -251,9 +256,14 @@ impl Conductor {
         self.run.stop_load.is_cancelled()
     }
 
+    /// The run has broken. What broke it comes first; what broke because of that is only noted.
     fn fail(&mut self, message: String) {
         self.live.say(&message);
-        self.record.ended = Ended::Failed { message };
+        match self.record.ended {
+            Ended::Failed { message: ref first } if *first == message => {}
+            Ended::Failed { .. } => self.note_once(message),
+            _ => self.record.ended = Ended::Failed { message },
+        }
     }
 
     /// Whether there is somebody who publishes and somebody who consumes.
@@ -296,13 +306,13 @@ impl Conductor {
                 self.cores_loading -= 1;
             }
             FromCore::SessionOver(report) => self.session_over(&report),
-            FromCore::Felt { fault_us, at_us } => {
-                if let Some(fault) = self.fault_begun_at(fault_us) {
+            FromCore::Felt { fault, at_us } => {
+                if let Some(fault) = self.record.faults.get_mut(fault as usize) {
                     fault.detected_ms.get_or_insert(at_us / 1000);
                 }
             }
-            FromCore::Worked { fault_us, at_us } => {
-                if let Some(fault) = self.fault_begun_at(fault_us)
+            FromCore::Worked { fault, at_us } => {
+                if let Some(fault) = self.record.faults.get_mut(fault as usize)
                     && fault.recovered_ms.is_none()
                     && fault.until_ms.is_some()
                 {
@@ -313,11 +323,6 @@ impl Conductor {
                 }
             }
         }
-    }
-
-    fn fault_begun_at(&mut self, fault_us: u64) -> Option<&mut FaultRecord> {
-        let at_ms = fault_us / 1000;
-        self.record.faults.iter_mut().find(|fault| fault.at_ms == at_ms && fault_us != u64::MAX)
     }
 
     fn session_over(&mut self, report: &SessionReport) {
@@ -331,16 +336,22 @@ impl Conductor {
         while let Some(step) = self.timeline.due(self.run.clock.elapsed()) {
             let act = match step {
                 Step::Begin(index) => {
-                    let kind = self.scenario.fault[index].kind;
-                    let now_us = self.run.clock.now_us();
-                    self.faults_open += 1;
+                    let planned = self.scenario.fault[index];
+                    let late = self.run.clock.elapsed().saturating_sub(planned.at);
+                    if late >= WORTH_TELLING {
+                        let detail = &mut self.record.faults[index].detail;
+                        *detail += &format!("; {} later than planned", show_span(round_ms(late)));
+                        if index > 0 {
+                            *detail += ", because the fault before took longer to be over";
+                        }
+                    }
                     self.recovered = None;
                     self.run.disturbed.store(true, Ordering::Relaxed);
                     self.run.fault_ended_us.store(u64::MAX, Ordering::Relaxed);
-                    self.run.fault_begun_us.store(now_us, Ordering::Relaxed);
-                    self.record.faults[index].at_ms = now_us / 1000;
-                    self.live.say(&self.scenario.fault[index].describe());
-                    Act::Begin(index, kind)
+                    // Whoever sees the new fault also sees that it has not ended.
+                    self.run.fault.store(index as u64, Ordering::Release);
+                    self.live.say(&planned.describe());
+                    Act::Begin(index, planned.kind)
                 }
                 Step::End(index) => Act::End(index, self.scenario.fault[index].kind),
             };
@@ -351,16 +362,19 @@ impl Conductor {
 
     fn gateway(&mut self, heard: Heard) {
         match heard {
-            Heard::Begun(index) => {
+            Heard::Begun { fault: index, at_us } => {
+                self.record.faults[index].at_ms = at_us / 1000;
                 if self.scenario.fault[index].kind != FaultKind::Freeze {
                     self.target.follow(None);
                 }
             }
-            Heard::Ended(index, pid) => {
-                let now_us = self.run.clock.now_us();
-                self.record.faults[index].until_ms = Some(now_us / 1000);
-                self.run.fault_ended_us.store(now_us, Ordering::Relaxed);
-                self.faults_open -= 1;
+            Heard::Ended { fault: index, at_us, pid, blemish } => {
+                self.record.faults[index].until_ms = Some(at_us / 1000);
+                self.run.fault_ended_us.store(at_us, Ordering::Relaxed);
+                self.timeline.over();
+                if let Some(blemish) = blemish {
+                    self.note_once(blemish);
+                }
                 if self.scenario.fault[index].kind != FaultKind::Freeze {
                     self.target.follow(Some(pid));
                     self.record.target.pid = Some(pid);
@@ -419,18 +433,24 @@ impl Conductor {
 
     fn active_faults(&self, at: Duration, span: Duration) -> Vec<String> {
         let (to_ms, from_ms) = (at.as_millis() as u64, at.saturating_sub(span).as_millis() as u64);
-        let begun_us = self.run.fault_begun_us.load(Ordering::Relaxed);
         let active = |fault: &&FaultRecord| {
-            let begun = begun_us != u64::MAX && fault.at_ms * 1000 <= begun_us;
-            begun && fault.at_ms <= to_ms && fault.until_ms.is_none_or(|until_ms| until_ms >= from_ms)
+            fault.at_ms <= to_ms && fault.until_ms.is_none_or(|until_ms| until_ms >= from_ms)
         };
-        self.record.faults.iter().filter(active).map(|fault| fault.name.clone()).collect()
+        let begun = self.record.faults.iter().take(self.timeline.not_begun());
+        begun.filter(active).map(|fault| fault.name.clone()).collect()
     }
 
     fn show(&mut self, phase: Phase, at: Duration, sample: &SecondSample) {
         let left = self.scenario.duration().saturating_sub(at);
         let view = View { phase, at, left, sample, totals: &self.totals };
         self.live.second(&view);
+    }
+
+    /// A fault that was planned and not done must not pass for one that the target withstood.
+    fn note_faults_not_done(&mut self) {
+        for fault in &mut self.record.faults[self.timeline.not_begun()..] {
+            fault.detail += "; not done, because the run was over before";
+        }
     }
 
     fn note_once(&mut self, note: String) {
@@ -517,4 +537,8 @@ impl Conductor {
     ) -> (Option<squall_report::record::ProcessRecord>, Option<squall_report::record::ProcessRecord>) {
         (self.target.usage.record(), self.storm.usage.record())
     }
+}
+
+const fn round_ms(span: Duration) -> Duration {
+    Duration::from_millis(span.as_millis() as u64)
 }

@@ -163,7 +163,7 @@ pub async fn run(plan: Plan, cancel: CancellationToken) -> Result<Finished> {
         loads: scenario.load.clone(),
         stop_load: CancellationToken::new(),
         stop_all: CancellationToken::new(),
-        fault_begun_us: AtomicU64::new(u64::MAX),
+        fault: AtomicU64::new(u64::MAX),
         fault_ended_us: AtomicU64::new(u64::MAX),
         disturbed: AtomicBool::new(false),
     });

@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
+use crate::engine::Clock;
 use crate::error::{Error, Result};
 use crate::faults::FaultKind;
 use crate::scenario::Scenario;
@@ -20,6 +21,8 @@ use crate::scenario::Scenario;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long it may take to stop by itself.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
+/// How long a process that was killed may take to be gone.
+const REAPED_WITHIN: Duration = Duration::from_secs(2);
 const READY_LINE: &str = "listening on ";
 
 /// What is to be done to it.
@@ -36,10 +39,19 @@ pub(crate) enum Act {
 /// What became of it.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    /// The fault has begun.
-    Begun(usize),
-    /// The fault has been taken back: the process runs and is ready. With its pid.
-    Ended(usize, u32),
+    /// The fault has begun, at this time of the run's clock.
+    Begun {
+        fault: usize,
+        at_us: u64,
+    },
+    /// The fault has been taken back: the process runs and is ready.
+    Ended {
+        fault: usize,
+        at_us: u64,
+        pid: u32,
+        /// What was not as it should be with the end of the process before it.
+        blemish: Option<String>,
+    },
     /// It died, and nobody had asked for it; or it cannot be started again.
     Broken(String),
 }
@@ -53,10 +65,10 @@ struct Recipe {
     log: PathBuf,
 }
 
-/// The gateway, while it is being started.
+/// The gateway with its process and its directory.
 pub(crate) struct OwnGateway {
-    recipe: Recipe,
     child: Child,
+    recipe: Recipe,
     /// `http://127.0.0.1:12345`.
     pub(crate) url: String,
 }
@@ -85,7 +97,7 @@ impl OwnGateway {
     }
 
     /// Owns it until the last act; or until the acts end, which kills it.
-    pub(crate) async fn live(mut self, mut acts: mpsc::Receiver<Act>, heard: mpsc::Sender<Heard>) {
+    pub(crate) async fn live(mut self, clock: Clock, mut acts: mpsc::Receiver<Act>, heard: mpsc::Sender<Heard>) {
         // After a fault that took it down the process is gone, and that is as it should be.
         let mut down = false;
         loop {
@@ -103,7 +115,10 @@ impl OwnGateway {
                 None => return,
                 Some(Act::Stop) => {
                     if !down {
-                        self.stop(Signal::SIGTERM).await;
+                        self.signal(Signal::SIGTERM);
+                        // A frozen process hears nothing.
+                        self.signal(Signal::SIGCONT);
+                        self.gone().await;
                     }
                     if self.recipe.keep {
                         self.recipe.data.disable_cleanup(true);
@@ -117,25 +132,30 @@ impl OwnGateway {
                         FaultKind::Freeze => Signal::SIGSTOP,
                     };
                     down = kind != FaultKind::Freeze;
+                    let at_us = clock.now_us();
                     self.signal(signal);
                     if kind == FaultKind::Kill {
                         // Reaped, so that its port and files are free.
                         let _ = self.child.wait().await;
                     }
-                    heard.send(Heard::Begun(fault)).await
+                    heard.send(Heard::Begun { fault, at_us }).await
                 }
                 Some(Act::End(fault, FaultKind::Freeze)) => {
                     self.signal(Signal::SIGCONT);
-                    heard.send(Heard::Ended(fault, self.child.id().unwrap_or_default())).await
+                    heard.send(self.ended(fault, clock, None)).await
                 }
-                Some(Act::End(fault, _)) => {
-                    self.stop(Signal::SIGTERM).await;
+                Some(Act::End(fault, kind)) => {
+                    // It was told to stop when the fault began, and only waited for now: a second SIGTERM would be an
+                    // order to give up draining.
+                    let status = self.gone().await;
+                    let blemish = (kind == FaultKind::Terminate && !status.contains("status: 0"))
+                        .then(|| format!("after SIGTERM the own gateway did not stop cleanly ({status})"));
                     let address = self.url.trim_start_matches("http://").to_owned();
                     match self.recipe.start(&address).await {
                         Ok((child, _)) => {
                             self.child = child;
                             down = false;
-                            heard.send(Heard::Ended(fault, self.child.id().unwrap_or_default())).await
+                            heard.send(self.ended(fault, clock, blemish)).await
                         }
                         Err(error) => heard.send(Heard::Broken(format!("restart failed: {error}"))).await,
                     }
@@ -155,14 +175,32 @@ impl OwnGateway {
         }
     }
 
-    /// Asks it to stop, and kills it if it does not.
-    async fn stop(&mut self, signal: Signal) {
-        self.signal(signal);
-        // A frozen process hears nothing.
-        self.signal(Signal::SIGCONT);
-        if tokio::time::timeout(STOP_WITHIN, self.child.wait()).await.is_err() {
-            tracing::warn!("the own gateway did not stop within {STOP_WITHIN:?}, and is killed");
-            let _ = self.child.kill().await;
+    fn ended(&self, fault: usize, clock: Clock, blemish: Option<String>) -> Heard {
+        Heard::Ended { fault, at_us: clock.now_us(), pid: self.child.id().unwrap_or_default(), blemish }
+    }
+
+    /// Waits for the end of a process that was told to stop, and kills it if it does not. Answers how it ended.
+    async fn gone(&mut self) -> String {
+        match tokio::time::timeout(STOP_WITHIN, self.child.wait()).await {
+            Ok(status) => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
+            Err(_) => {
+                tracing::warn!("the own gateway did not stop within {STOP_WITHIN:?}, and is killed");
+                let _ = self.child.kill().await;
+                format!("killed after {STOP_WITHIN:?}")
+            }
+        }
+    }
+}
+
+impl Drop for OwnGateway {
+    /// When the run is given up at once, nothing is left running and nothing is left lying around.
+    fn drop(&mut self) {
+        // Nothing to kill after an orderly end.
+        let _ = self.child.start_kill();
+        let begun = Instant::now();
+        // Killed is not yet gone, and what is not gone may still write into the directory that goes next.
+        while matches!(self.child.try_wait(), Ok(None)) && begun.elapsed() < REAPED_WITHIN {
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 }
@@ -250,5 +288,45 @@ mod tests {
         let settings = settings(&parse("x", text).unwrap());
         assert_eq!(settings["lanes"]["a"]["concurrency"].as_integer(), Some(3));
         assert!(settings["lanes"]["b"].as_table().unwrap().is_empty());
+    }
+
+    /// Says that it listens, notes every SIGTERM, and takes its time to stop after the first.
+    const SLOW_TO_STOP: &str = "#!/bin/sh\n\
+        trap 'echo told >&2; trap \"echo told again >&2; exit 143\" TERM; sleep 0.4 & wait $!; echo clean >&2; exit 0' TERM\n\
+        echo listening on http://127.0.0.1:1\n\
+        while :; do sleep 0.01; done\n";
+
+    #[tokio::test]
+    async fn a_gateway_that_was_told_to_stop_is_told_once() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (program, log) = (dir.path().join("gateway"), dir.path().join("log"));
+        std::fs::write(&program, SLOW_TO_STOP).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let scenario = parse(
+            "x",
+            "name = \"x\"\n[[load]]\nworkload = \"tasks\"\nexecutor = \"constant-vus\"\nduration = \"1s\"\n",
+        );
+        let gateway = OwnGateway::start(&program, false, &scenario.unwrap(), &log).await.unwrap();
+        let data = gateway.data_dir().to_owned();
+        let (acts, to_gateway) = mpsc::channel(4);
+        let (heard, mut from_gateway) = mpsc::channel(4);
+        let living = tokio::spawn(gateway.live(Clock::starting_in(Duration::ZERO), to_gateway, heard));
+        acts.send(Act::Begin(0, FaultKind::Terminate)).await.unwrap();
+        assert!(matches!(from_gateway.recv().await, Some(Heard::Begun { fault: 0, .. })));
+        while !std::fs::read_to_string(&log).unwrap().contains("told") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        acts.send(Act::End(0, FaultKind::Terminate)).await.unwrap();
+        let ended = from_gateway.recv().await;
+        assert!(matches!(ended, Some(Heard::Ended { fault: 0, blemish: None, .. })), "{ended:?}");
+        let log = std::fs::read_to_string(&log).unwrap();
+        assert!(log.contains("clean") && !log.contains("again"), "{log}");
+
+        // And a run that is given up leaves neither process nor directory.
+        assert!(data.exists());
+        living.abort();
+        assert!(living.await.unwrap_err().is_cancelled());
+        assert!(!data.exists());
     }
 }
