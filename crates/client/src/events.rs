@@ -51,6 +51,7 @@ pub struct Subscriber {
     started: Instant,
     wait: Option<Duration>,
     told: Option<WireError>,
+    rng: fastrand::Rng,
 }
 
 /// What a subscriber hears.
@@ -140,7 +141,15 @@ impl Subscriber {
             started: Instant::now(),
             wait: None,
             told: None,
+            rng: fastrand::Rng::new(),
         }
+    }
+
+    /// Draws the waits between attempts from this seed, for whoever has to repeat them.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.rng = fastrand::Rng::with_seed(seed);
+        self
     }
 
     /// The place of the last event that came out: pass it to [`Start::After`] to go on another day.
@@ -244,7 +253,11 @@ impl Subscriber {
                 if gap.reason != GapReason::Epoch
                     && let Some(cursor) = &mut self.cursor
                 {
-                    cursor.offset = gap.to;
+                    cursor.offset = match gap.reason {
+                        // The gateway goes on behind its own head, which lies before what was seen.
+                        GapReason::Ahead => gap.from.saturating_sub(1),
+                        _ => gap.to,
+                    };
                 }
                 Ok(Some(Seen::Gap(gap)))
             }
@@ -287,7 +300,7 @@ impl Subscriber {
             (why, _) => why,
         };
         let now = self.started.elapsed();
-        let wait_ms = self.attempts.failed(&self.backoff, now, why.retry_after_ms(), fastrand::f64());
+        let wait_ms = self.attempts.failed(&self.backoff, now, why.retry_after_ms(), self.rng.f64());
         let retry_in = Duration::from_millis(wait_ms);
         self.wait = Some(retry_in);
         if why.is_final() {
@@ -377,5 +390,26 @@ mod tests {
         let endpoint = Endpoint::parse("http://127.0.0.1:1").unwrap();
         let subscriber = Subscriber::new(endpoint, Options::default(), Backoff::default(), start, filter);
         assert_eq!(subscriber.target(), "/ws/events?after=7&topics=tasks,dead_letters&types=task_done");
+    }
+
+    #[tokio::test]
+    async fn a_seed_decides_how_long_it_waits() {
+        // A port that was free a moment ago: nobody answers there.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let endpoint = Endpoint::parse(&format!("http://127.0.0.1:{port}")).unwrap();
+        let mut waits = Vec::new();
+        for seed in [7, 7, 8] {
+            let backoff = Backoff { first_ms: 1_000_000, ..Backoff::default() };
+            let backoff = Backoff { longest_ms: 1_000_000_000, ..backoff };
+            let (options, filter) = (Options::default(), Filter::default());
+            let mut subscriber =
+                Subscriber::new(endpoint.clone(), options, backoff, Start::Beginning, filter).with_seed(seed);
+            match subscriber.next_raw().await {
+                Ok(RawItem::Lost { retry_in, .. }) => waits.push(retry_in),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(waits[0], waits[1]);
+        assert_ne!(waits[0], waits[2]);
     }
 }

@@ -120,7 +120,9 @@ pub(crate) struct Ids {
     pub(crate) feed_latency: TrendId,
     pub(crate) feed_events: CounterId,
     pub(crate) feed_gaps: CounterId,
+    pub(crate) feed_gaps_told: CounterId,
     pub(crate) feed_repeats: CounterId,
+    pub(crate) feed_shortfall: CounterId,
     pub(crate) session_duration: TrendId,
     pub(crate) sessions_created: CounterId,
     pub(crate) sessions_refused: CounterId,
@@ -210,7 +212,9 @@ impl Ids {
             feed_latency: registry.trend("feed_latency", &[])?,
             feed_events: registry.counter("feed_events", &[])?,
             feed_gaps: registry.counter("feed_gaps", &[])?,
+            feed_gaps_told: registry.counter("feed_gaps_told", &[])?,
             feed_repeats: registry.counter("feed_repeats", &[])?,
+            feed_shortfall: registry.counter("feed_shortfall", &[])?,
             session_duration: registry.trend("session_duration", &[])?,
             sessions_created: registry.counter("sessions_created", &[])?,
             sessions_refused: registry.counter("sessions_refused", &[])?,
@@ -251,6 +255,16 @@ fn each<T>(
     lanes.iter().map(|[a, b, c]| Ok([intern(a)?, intern(b)?, intern(c)?])).collect()
 }
 
+/// Whether it is known only when the load is over, so that it can end no run early.
+pub(crate) fn is_after_load(selector: &str) -> bool {
+    const METRICS: [&str; 2] = ["feed_shortfall", "recovery_time"];
+    is_of_ledger(selector) || METRICS.contains(&metric_of(selector))
+}
+
+fn metric_of(selector: &str) -> &str {
+    selector.split('{').next().unwrap_or_default().trim()
+}
+
 /// Whether the ledger says it, and nobody else.
 pub(crate) fn is_of_ledger(selector: &str) -> bool {
     const METRICS: [&str; 9] = [
@@ -264,8 +278,7 @@ pub(crate) fn is_of_ledger(selector: &str) -> bool {
         "dead_lettered",
         "dead_letter_rate",
     ];
-    let metric = selector.split('{').next().unwrap_or_default().trim();
-    METRICS.contains(&metric)
+    METRICS.contains(&metric_of(selector))
 }
 
 /// Reads one condition as the verdict will read it.
@@ -311,7 +324,7 @@ mod tests {
 
 What the storm measures. Kinds are k6's: a *trend* is a distribution (`avg`, `min`, `med`, `max`, `p(N)`), a *counter* answers
 `count` and `rate` (per second of the load), a *rate* is a share, a *gauge* a level. Thresholds choose among the tags with
-`metric{tag:value}`. This page is made from the code (`UPDATE_DOCS=1 cargo test -p squall-load metrics`).
+`metric{tag:value}`. This page is made from the code (`SQUALL_BLESS=1 cargo test -p squall-load metrics`).
 
 **Task latency** is what the profiles promise, so here is what it is: from the moment at which a task *should* have been published
 (the executor's schedule, not the moment of sending) until a worker has finished it and its ack leaves. It contains the wait for
@@ -345,7 +358,7 @@ the connection, the publish, the commit, the queue, the delivery, the worker's o
             writeln!(page, "| `{}` | {} | {unit} | {tags} | {} |", it.name, it.kind, it.description).unwrap();
         }
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide/metrics.md");
-        if std::env::var_os("UPDATE_DOCS").is_some() {
+        if std::env::var_os("SQUALL_BLESS").is_some() {
             std::fs::write(path, &page).unwrap();
         }
         let committed = std::fs::read_to_string(path).unwrap_or_default();

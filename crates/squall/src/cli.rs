@@ -89,8 +89,10 @@ impl ServeArgs {
 
 /// `squall run`.
 #[derive(Debug, Args)]
-#[command(after_help = "Ctrl-C ends the load early and still reports; a second Ctrl-C stops at once.\n\
-    Exit codes: 0 passed; 99 a threshold failed; 98 the ledger found a loss; 2 usage; 1 could not run, or could not be judged.")]
+#[command(
+    after_help = "Ctrl-C ends the load early and still reports; a second Ctrl-C stops at once, without a report.\n\
+    Exit codes: 0 passed; 99 a threshold failed; 98 the ledger found a loss; 2 usage; 1 could not run, or could not be judged."
+)]
 pub(crate) struct RunArgs {
     /// A built-in scenario (see squall list), or the path of a TOML file.
     scenario: String,
@@ -118,6 +120,9 @@ pub(crate) struct RunArgs {
     /// A setting of the own gateway, as in its configuration file: store.durability=interval. May be repeated.
     #[arg(short = 'e', long = "set", value_name = "KEY=VALUE", value_parser = setting, conflicts_with = "target")]
     set: Vec<(String, toml::Value)>,
+    /// Leave the own gateway's data directory behind; the report says where it is.
+    #[arg(long, conflicts_with = "target")]
+    keep_data: bool,
     /// Where run directories are made.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     out: PathBuf,
@@ -158,7 +163,7 @@ impl RunArgs {
             set(&mut scenario.target, &key, value)?;
         }
         let target = match self.target {
-            None => Target::Own { program: std::env::current_exe()?, keep_data: false },
+            None => Target::Own { program: std::env::current_exe()?, keep_data: self.keep_data },
             Some(url) => Target::Url { url: url.to_string(), token: self.token, pid: self.pid },
         };
         let terminal = match (self.plain, self.quiet) {

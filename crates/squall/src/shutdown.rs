@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nix::unistd::{Pid, getppid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// A token that is cancelled by the first SIGTERM or SIGINT. The second ends the process at once, with `128 + signal` as
@@ -11,9 +12,23 @@ use tokio_util::sync::CancellationToken;
 ///
 /// Must be called inside a runtime.
 pub(crate) fn on_signal() -> std::io::Result<CancellationToken> {
+    let (stop, second) = on_signals()?;
+    tokio::spawn(async move {
+        if let Ok(code) = second.await {
+            std::process::exit(code.into());
+        }
+    });
+    Ok(stop)
+}
+
+/// As [`on_signal`], for those who have something to put away first: the second signal is told, with the exit code that
+/// belongs to it.
+///
+/// Must be called inside a runtime.
+pub(crate) fn on_signals() -> std::io::Result<(CancellationToken, oneshot::Receiver<u8>)> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let token = CancellationToken::new();
+    let (token, (tell, second)) = (CancellationToken::new(), oneshot::channel());
     let stop = token.clone();
     tokio::spawn(async move {
         let first = next(&mut terminate, &mut interrupt).await;
@@ -21,9 +36,10 @@ pub(crate) fn on_signal() -> std::io::Result<CancellationToken> {
         stop.cancel();
         let second = next(&mut terminate, &mut interrupt).await;
         tracing::warn!(signal = second.0, "stopped at once");
-        std::process::exit(128 + second.1);
+        // Nobody listens only when the end is near anyway.
+        let _ = tell.send(128 + second.1 as u8);
     });
-    Ok(token)
+    Ok((token, second))
 }
 
 /// Says to a gateway whose child it is; it then stops when that process is gone, so that a storm that was killed leaves

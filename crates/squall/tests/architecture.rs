@@ -64,6 +64,7 @@ const PURE: &[&str] = &[
     "crates/report/src/thresholds",
     "crates/load/src/ledger",
     "crates/load/src/executors",
+    "crates/load/src/faults",
 ];
 
 /// What a pure source must not say. A generator that is handed in, or made from a seed, is fine.

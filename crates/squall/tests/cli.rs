@@ -32,6 +32,8 @@ const REFUSED: &[(&[&str], &[&str])] = &[
     (&["run", "light", "--concurrent", "0"], &["--concurrent must be from 1"]),
     (&["run", "light", "--target", "https://x"], &["TLS is not spoken here"]),
     (&["run", "light", "--pid", "1"], &["--target <URL>"]),
+    (&["run", "light", "--keep-data", "--target", "http://127.0.0.1:9"], &["cannot be used with"]),
+    (&["run", "light", "--target", "http://127.0.0.1:9", "--pid", "2000000000"], &["no such process"]),
     (&["run", "light", "--plain", "--quiet"], &["cannot be used with"]),
     (&["run", "light", "--set", "durability"], &["expected KEY=VALUE"]),
     (

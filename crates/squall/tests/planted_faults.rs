@@ -222,6 +222,7 @@ workload = "tasks"
 executor = "constant-arrival-rate"
 rate = 100
 duration = "2s"
+pre_allocated_vus = 200
 lanes = ["work"]
 
 [[load]]

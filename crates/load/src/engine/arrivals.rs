@@ -51,6 +51,16 @@ struct Pool {
 }
 
 pub(super) async fn drive(part: Part, arrivals: &Arrivals, pre_allocated_vus: u32, max_vus: u32) {
+    drive_with(part, arrivals, pre_allocated_vus, max_vus, Pacer::new()).await;
+}
+
+async fn drive_with(
+    part: Part,
+    arrivals: &Arrivals,
+    pre_allocated_vus: u32,
+    max_vus: u32,
+    pacer: std::io::Result<Pacer>,
+) {
     let core = part.core.clone();
     let own = |total: u32| share(u64::from(total), core.index, core.cores);
     let (pre_allocated, most) = (own(pre_allocated_vus), own(max_vus).max(1));
@@ -61,9 +71,13 @@ pub(super) async fn drive(part: Part, arrivals: &Arrivals, pre_allocated_vus: u3
         pool.idle.borrow_mut().push(slot);
         vus.push((stop, task));
     }
-    match Pacer::new() {
+    let paced = match pacer {
         Ok(pacer) => pace(&part, arrivals, &pool, &mut vus, most, pacer).await,
-        Err(error) => tracing::error!(%error, "no timer: the load {:?} is not carried out", part.config.name),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = paced {
+        // A load that was not carried out must not look like one that went well.
+        core.broken(format!("the load {:?} was not carried out to its end: no timer: {error}", part.config.name));
     }
     for (stop, _) in &vus {
         stop.cancel();
@@ -78,7 +92,7 @@ async fn pace(
     vus: &mut Vec<(CancellationToken, JoinHandle<()>)>,
     most: u64,
     mut pacer: Pacer,
-) {
+) -> std::io::Result<()> {
     let core = &part.core;
     for k in (core.index as u64..).step_by(core.cores) {
         let Some(at_us) = arrivals.at_us(k) else {
@@ -88,21 +102,18 @@ async fn pace(
                 () = super::sleep_until(core.instant(end_us)) => {}
                 () = part.stop.cancelled() => {}
             }
-            return;
+            return Ok(());
         };
         let intended_us = part.start_us + at_us;
         while core.now_us() < intended_us {
             tokio::select! {
                 biased;
-                () = part.stop.cancelled() => return,
-                waited = pacer.until(intended_us, core.now_us()) => if let Err(error) = waited {
-                    tracing::error!(%error, "the timer failed: the load {:?} ends", part.config.name);
-                    return;
-                },
+                () = part.stop.cancelled() => return Ok(()),
+                waited = pacer.until(intended_us, core.now_us()) => waited?,
             }
         }
         if part.stop.is_cancelled() {
-            return;
+            return Ok(());
         }
         if pool.idle.borrow().is_empty() && vus.len() as u64 >= most {
             // Some may be done, and only not have had their turn: that would be our fault, not theirs.
@@ -124,6 +135,7 @@ async fn pace(
         };
         core.arrival(part.load, dropped);
     }
+    Ok(())
 }
 
 fn spawn(part: &Part, index: u64, pool: &Rc<Pool>) -> (CancellationToken, JoinHandle<()>, Rc<Slot>) {
@@ -145,4 +157,27 @@ fn spawn(part: &Part, index: u64, pool: &Rc<Pool>) -> (CancellationToken, JoinHa
         }
     });
     (stop, task, slot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Lone;
+    use super::*;
+    use crate::executors::Schedule;
+
+    #[test]
+    fn a_load_without_a_timer_breaks_the_run() {
+        let executor = "executor = \"constant-arrival-rate\"\nrate = 10\nduration = \"1s\"\n";
+        let lone = Lone::new(&format!("workload = \"http\"\npath = \"/\"\n{executor}"), 8);
+        let config = lone.core.run.loads[0].clone();
+        let Schedule::Arrivals { arrivals, .. } = config.executor.schedule() else { panic!("an open model") };
+        let stop = lone.core.run.stop_load.clone();
+        let part = Part { core: lone.core.clone(), load: 0, start_us: 0, stop, config };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let no_timer = Err(std::io::Error::other("too many open files"));
+        tokio::task::LocalSet::new().block_on(&runtime, drive_with(part, &arrivals, 1, 1, no_timer));
+        assert!(lone.core.run.stop_load.is_cancelled(), "the others need not go on");
+        let broken = lone.leave().broken.unwrap();
+        assert!(broken.contains("\"http\" was not carried out") && broken.contains("too many open files"), "{broken}");
+    }
 }

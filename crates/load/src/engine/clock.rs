@@ -16,6 +16,13 @@ impl Clock {
         Self { zero: Instant::now() + ahead, wall_zero_ms: wall.as_millis() as u64 }
     }
 
+    /// Its zero is `ago` in the past.
+    #[cfg(test)]
+    pub(crate) fn started_ago(ago: Duration) -> Self {
+        let clock = Self::starting_in(Duration::ZERO);
+        Self { zero: clock.zero - ago, wall_zero_ms: clock.wall_zero_ms - ago.as_millis() as u64 }
+    }
+
     /// Microseconds since zero; zero before it.
     #[inline]
     pub(crate) fn now_us(&self) -> u64 {
@@ -28,7 +35,12 @@ impl Clock {
 
     /// Milliseconds since the Unix epoch, by this clock: does not jump when the system's clock is set.
     pub(crate) fn wall_ms(&self) -> u64 {
-        self.wall_zero_ms + self.now_us() / 1000
+        self.wall_ms_at(self.now_us())
+    }
+
+    /// Milliseconds since the Unix epoch, of a time of this clock.
+    pub(crate) const fn wall_ms_at(&self, at_us: u64) -> u64 {
+        self.wall_zero_ms + at_us / 1000
     }
 
     /// The instant of a time of this clock.

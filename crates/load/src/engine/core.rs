@@ -1,6 +1,7 @@
 //! What the VUs of one core share: clock, statistics, ledger, randomness. Single-threaded: cells, no locks.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +12,7 @@ use squall_protocol::SessionReport;
 use squall_report::statistics::{CounterId, RateId, Shard, Tally, TrendId};
 use tokio::sync::mpsc;
 
-use super::{FromCore, Leaves, Run};
+use super::{FromCore, Leaves, PANICKED, Run};
 use crate::ledger::Book;
 use crate::metrics::{Check, ErrorKind, Ids};
 
@@ -34,7 +35,8 @@ pub(crate) struct Core {
     worked: Cell<u64>,
     dropped_undisturbed: Cell<u64>,
     due_undisturbed: Cell<u64>,
-    panicked: Cell<bool>,
+    sessions: RefCell<BTreeMap<&'static str, u64>>,
+    broken: RefCell<Option<String>>,
 }
 
 /// A VU that exists, from its start to its end, whichever way it ends.
@@ -57,7 +59,7 @@ impl Drop for Presence {
     fn drop(&mut self) {
         self.0.vu(false);
         if std::thread::panicking() {
-            self.0.broken();
+            self.0.broken(PANICKED.to_owned());
         }
     }
 }
@@ -84,7 +86,9 @@ impl Core {
             index,
             cores,
             book: RefCell::new(Book::new(index, cores)),
-            rng: RefCell::new(fastrand::Rng::with_seed(run.seed.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)))),
+            rng: RefCell::new(fastrand::Rng::with_seed(
+                run.seed.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            )),
             shard: RefCell::new(shard),
             events,
             vus: Cell::new(0),
@@ -95,7 +99,8 @@ impl Core {
             worked: Cell::new(u64::MAX),
             dropped_undisturbed: Cell::new(0),
             due_undisturbed: Cell::new(0),
-            panicked: Cell::new(false),
+            sessions: RefCell::default(),
+            broken: RefCell::default(),
             run,
             ids,
         }
@@ -198,9 +203,12 @@ impl Core {
         first
     }
 
-    /// Something on this core panicked: its figures are not to be trusted.
-    pub(super) fn broken(&self) {
-        self.panicked.set(true);
+    /// Something on this core did not do what it should: its figures are not to be trusted, and more of them help nobody.
+    /// The first reason is kept.
+    pub(super) fn broken(&self, why: String) {
+        tracing::error!(core = self.index, "{why}");
+        self.broken.borrow_mut().get_or_insert(why);
+        self.run.stop_load.cancel();
     }
 
     /// A VU begins (`true`) or ends to be at work.
@@ -236,6 +244,7 @@ impl Core {
     }
 
     pub(crate) fn session_over(&self, report: SessionReport) {
+        *self.sessions.borrow_mut().entry(report.session.state.as_str()).or_default() += 1;
         // Reports are for reading, not for counting: when the conductor is behind, one less is kept.
         let _ = self.events.try_send(FromCore::SessionOver(Box::new(report)));
     }
@@ -256,7 +265,74 @@ impl Core {
             tally: self.shard.borrow_mut().take(spare),
             dropped_undisturbed: self.dropped_undisturbed.get(),
             due_undisturbed: self.due_undisturbed.get(),
-            panicked: self.panicked.get(),
+            sessions: self.sessions.take(),
+            broken: self.broken.take(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use squall_protocol::session::SessionTasks;
+    use squall_protocol::{SessionId, SessionState, SessionView, Time};
+
+    use super::super::testing::Lone;
+    use super::*;
+
+    const HTTP: &str =
+        "workload = \"http\"\npath = \"/\"\nexecutor = \"constant-arrival-rate\"\nrate = 1\nduration = \"1s\"\n";
+
+    #[test]
+    fn latency_counts_from_the_intended_start_and_service_from_the_sending() {
+        let lone = Lone::new(HTTP, 8);
+        let answer =
+            Ok(Response { status: StatusCode::OK, headers: http::HeaderMap::new(), body: Bytes::from_static(b"ok") });
+        // Intended some 50 seconds before it was sent.
+        let sent_us = lone.core.now_us();
+        lone.core.http_request(0, 10_000_000, sent_us, 0, &answer, |_| true);
+        let leaves = lone.leave();
+        assert!(lone.trend(&leaves, "http_req_duration").max() >= Some(49_000_000));
+        assert!(lone.trend(&leaves, "http_req_service").max() < Some(49_000_000));
+    }
+
+    #[test]
+    fn sessions_are_counted_also_when_the_conductor_is_behind() {
+        let lone = Lone::new(HTTP, 1);
+        for name in ["a", "b", "c"] {
+            let session = SessionView {
+                id: SessionId::new(name).unwrap(),
+                tenant: "default".to_owned(),
+                state: SessionState::Completed,
+                created_at: Time(0),
+                last_activity_at: Time(0),
+                expires_at: None,
+                ended_at: None,
+                reason: None,
+                idle_timeout_ms: 1,
+                metadata: serde_json::Map::new(),
+                tasks: SessionTasks::default(),
+            };
+            lone.core.session_over(SessionReport { session, duration_ms: 0, tasks_open: 0 });
+        }
+        assert_eq!(lone.leave().sessions, BTreeMap::from([("completed", 3)]));
+    }
+
+    #[test]
+    fn a_success_after_a_fault_is_told_again_until_it_is_heard() {
+        let mut lone = Lone::new(HTTP, 1);
+        let run = lone.core.run.clone();
+        run.fault.store(0, Ordering::Release);
+        run.fault_ended_us.store(5, Ordering::Relaxed);
+        lone.core.error(ErrorKind::STATUS);
+        // No room: the error is in the way.
+        lone.core.worked(6);
+        assert!(matches!(lone.from_core.try_recv(), Ok(FromCore::Felt { fault: 0, .. })));
+        lone.core.worked(4);
+        assert!(lone.from_core.try_recv().is_err(), "sent before the fault was over");
+        lone.core.worked(7);
+        assert!(matches!(lone.from_core.try_recv(), Ok(FromCore::Worked { fault: 0, .. })));
+        lone.core.worked(8);
+        assert!(lone.from_core.try_recv().is_err(), "once is enough");
     }
 }

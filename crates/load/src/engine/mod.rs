@@ -5,10 +5,14 @@
 mod arrivals;
 mod clock;
 mod core;
+mod followers;
 mod iterations;
 mod pacer;
+#[cfg(test)]
+mod testing;
 mod vus;
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -16,6 +20,7 @@ use std::time::Duration;
 
 pub(crate) use clock::Clock;
 pub(crate) use core::Core;
+pub(crate) use followers::{Follower, Followers};
 use squall_client::{Endpoint, Options};
 use squall_protocol::SessionReport;
 use squall_report::statistics::{Shard, Tally};
@@ -51,6 +56,10 @@ pub(crate) struct Run {
     pub(crate) fault: AtomicU64,
     /// When it was taken back, microseconds of the run's clock; `u64::MAX` as long as it was not.
     pub(crate) fault_ended_us: AtomicU64,
+    /// The feed's last offset before the load.
+    pub(crate) feed_begun: u64,
+    /// How far the subscribers are.
+    pub(crate) followers: Followers,
     /// From the begin of a fault until its effects should be over. Dropped iterations are then the target's doing.
     pub(crate) disturbed: AtomicBool,
 }
@@ -86,9 +95,14 @@ pub(crate) struct Leaves {
     pub(crate) dropped_undisturbed: u64,
     /// Iterations that should have started while no fault disturbed, in the open model.
     pub(crate) due_undisturbed: u64,
-    /// A VU or a driver of this core panicked.
-    pub(crate) panicked: bool,
+    /// Sessions that came to an end, by state.
+    pub(crate) sessions: BTreeMap<&'static str, u64>,
+    /// Why this core's figures are not to be trusted, if they are not.
+    pub(crate) broken: Option<String>,
 }
+
+/// A defect of the storm; the panic's own message went to standard error.
+pub(crate) const PANICKED: &str = "a core of the storm has broken; its panic message says how";
 
 /// A running core.
 pub(crate) struct Handle {
@@ -153,13 +167,13 @@ async fn life_of_a_core(core: Rc<Core>, mut commands: mpsc::UnboundedReceiver<To
     }
     for producer in producers {
         if producer.await.is_err() {
-            core.broken();
+            core.broken(PANICKED.to_owned());
         }
     }
     core.load_done().await;
     for consumer in consumers {
         if consumer.await.is_err() {
-            core.broken();
+            core.broken(PANICKED.to_owned());
         }
     }
     core.run.stop_all.cancelled().await;

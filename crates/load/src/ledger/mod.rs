@@ -5,6 +5,8 @@
 mod classify;
 mod label;
 
+use std::collections::HashSet;
+
 pub(crate) use classify::{Account, Class, Fate, Finding, classify, open_tasks};
 pub(crate) use label::Label;
 use squall_protocol::{NackMode, TaskId};
@@ -216,6 +218,12 @@ impl Ledger {
         }
         ledger.deliveries.sort_by_key(|delivery| (delivery.n, delivery.at_us));
         ledger
+    }
+
+    /// The ids of all tasks that were acknowledged.
+    pub(crate) fn ids(&self) -> HashSet<TaskId> {
+        let acknowledged = self.attempts.iter().flatten().filter(|attempt| !attempt.id.0.is_nil());
+        acknowledged.map(|attempt| attempt.id).collect()
     }
 
     pub(crate) fn attempt(&self, n: u32) -> Option<&Attempt> {

@@ -69,3 +69,39 @@ fn line(view: &View<'_>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use squall_report::SecondSample;
+    use squall_report::statistics::{Registry, Shard, Tally, Totals};
+
+    use super::*;
+    use crate::metrics::Ids;
+
+    #[test]
+    fn a_line_says_what_a_second_was() {
+        let mut registry = Registry::new();
+        let ids = Ids::new(&mut registry, &["gpt4".to_owned()], &["steady".to_owned()]).unwrap();
+        let registry = Arc::new(registry);
+        let (mut totals, mut shard) = (Totals::new(registry.clone()), Shard::new(&registry));
+        shard.count(ids.tasks_published[0][1], 500);
+        shard.trend(ids.task_latency[0][1], 2_500);
+        totals.absorb(&shard.take(Tally::new(&registry)));
+        totals.close_second();
+        let sample = SecondSample {
+            span_ms: 500,
+            counters: [("tasks_acknowledged".to_owned(), 200), ("tasks_acked".to_owned(), 100)].into(),
+            sessions: [("active".to_owned(), 3)].into(),
+            errors: [("status".to_owned(), 2)].into(),
+            ..SecondSample::default()
+        };
+        let at = Duration::from_millis(61_900);
+        let view = View { phase: Phase::Settle, at, left: Duration::ZERO, sample: &sample, totals: &totals };
+        assert_eq!(
+            line(&view),
+            " 1m1s  settling  acknowledged/s 400  done/s 200  task p50/p99 2.50/2.50 ms  waiting 0+0  sessions 3  errors/s 2"
+        );
+    }
+}

@@ -199,11 +199,79 @@ fn draw_depths(frame: &mut Frame<'_>, area: Rect, depths: &BTreeMap<&str, [u64; 
     };
     let widths = [
         Constraint::Min(10),
+        Constraint::Length(6),
+        Constraint::Length(6),
+        Constraint::Length(6),
         Constraint::Length(7),
-        Constraint::Length(7),
-        Constraint::Length(7),
-        Constraint::Length(8),
-        Constraint::Length(7),
+        Constraint::Length(6),
     ];
     frame.render_widget(Table::new(depths.iter().map(row), widths).header(header), area);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use squall_report::SecondSample;
+    use squall_report::series::{DepthSample, ProcessSample};
+    use squall_report::statistics::{Registry, Shard, Tally, Totals};
+
+    use super::*;
+    use crate::metrics::{ErrorKind, Ids};
+
+    /// Half-way through a run that publishes: latencies, depths, sessions and errors.
+    #[test]
+    fn the_screen_says_rate_latency_depths_sessions_errors_and_time_left() {
+        let mut registry = Registry::new();
+        let ids = Ids::new(&mut registry, &["gpt4".to_owned()], &["steady".to_owned()]).unwrap();
+        let registry = Arc::new(registry);
+        let (mut totals, mut shard) = (Totals::new(registry.clone()), Shard::new(&registry));
+        for ms in 1..=100 {
+            shard.count(ids.tasks_published[0][1], 12);
+            shard.trend(ids.task_latency[0][1], ms * 1_000);
+        }
+        shard.count(ids.error(ErrorKind::STATUS), 3);
+        totals.absorb(&shard.take(Tally::new(&registry)));
+        totals.close_second();
+        let depth = |priority: &str, ready, delayed, leased| DepthSample {
+            lane: "gpt4".to_owned(),
+            priority: priority.to_owned(),
+            ready,
+            delayed,
+            leased,
+        };
+        let sample = SecondSample {
+            span_ms: 1_000,
+            depths: vec![depth("high", 1, 0, 0), depth("normal", 22, 4, 5), depth("low", 333, 0, 0)],
+            sessions: [("active".to_owned(), 7)].into(),
+            gauges: [("vus".to_owned(), 64.0)].into(),
+            errors: [("status".to_owned(), 3)].into(),
+            health: Some("healthy".to_owned()),
+            target: Some(ProcessSample { cpu_percent: 42.0, rss_bytes: 80 << 20, ..ProcessSample::default() }),
+            ..SecondSample::default()
+        };
+        let (at, left) = (Duration::from_secs(9), Duration::from_secs(11));
+        let view = View { phase: Phase::Load, at, left, sample: &sample, totals: &totals };
+        let happened = VecDeque::from(["    9s  SIGKILL of the own gateway, restart after 1s".to_owned()]);
+        let (acknowledged, done) = (VecDeque::from([800, 1_200]), VecDeque::from([700, 1_100]));
+        let picture = Picture {
+            view: &view,
+            title: " squall run demo  →  http://127.0.0.1:4000 ",
+            duration: Duration::from_secs(20),
+            happened: &happened,
+            acknowledged: &acknowledged,
+            done: &done,
+            tasks: true,
+        };
+        let mut terminal = Terminal::new(TestBackend::new(96, 26)).unwrap();
+        terminal.draw(|frame| picture.draw(frame)).unwrap();
+        insta::assert_snapshot!(terminal.backend());
+        // However small the terminal is, drawing on it does not panic.
+        for (width, height) in [(1, 1), (20, 5), (300, 3)] {
+            let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+            terminal.draw(|frame| picture.draw(frame)).unwrap();
+        }
+    }
 }

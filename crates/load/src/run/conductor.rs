@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use squall_client::Http;
 use squall_protocol::SessionReport;
 use squall_report::record::{Ended, FaultRecord};
 use squall_report::statistics::{Tally, Totals};
@@ -15,27 +14,22 @@ use squall_report::{RunDir, RunRecord, SecondSample};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Finished, account, outcome};
-use crate::engine::{FromCore, Handle, Leaves, Run, ToCore};
+use super::settle::{Settled, Wanted};
+use super::{Finished, account, outcome, settle};
+use crate::engine::{FromCore, Handle, Leaves, PANICKED, Run, ToCore};
 use crate::error::Result;
 use crate::faults::{FaultKind, Step, Timeline};
 use crate::live::{Live, View};
 use crate::metrics::{self, Ids};
-use crate::scenario::{Scenario, show_span};
-use crate::target::{Act, Heard, Look, OwnGateway, Sampler, Watcher, is_quiet};
+use crate::scenario::{Load, Scenario, show_span};
+use crate::target::{Act, Heard, Look, OwnGateway, Sampler, Watcher};
+use crate::workloads::Workload;
 
 /// After a target worked again, so long its backlog may still show.
 const AFTERMATH: Duration = Duration::from_secs(3);
-/// After Ctrl-C the lanes get so long to become quiet, if the scenario does not give them less.
-const HASTY_SETTLE: Duration = Duration::from_secs(5);
-/// How often it is asked whether the lanes are quiet.
-const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// A fault that begins so much later than planned is told to be late.
 const WORTH_TELLING: Duration = Duration::from_millis(100);
-
-/// A defect of the storm; the panic's own message went to standard error.
-const BROKEN: &str = "a core of the storm has broken; its panic message says how";
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +65,8 @@ pub(super) struct Conductor {
     target: Sampler,
     storm: Sampler,
     errors: Vec<String>,
+    /// Events that subscribers never got, as far as that could be told.
+    pub(super) feed_shortfall: Option<u64>,
 }
 
 enum Event {
@@ -79,7 +75,7 @@ enum Event {
     Gateway(Option<Heard>),
     FaultDue,
     LoadTimeIsUp,
-    Settled(bool),
+    Settled(Settled),
     Cancelled,
 }
 
@@ -118,6 +114,7 @@ impl Conductor {
             second_begun: Instant::now(),
             looks: watch::channel(Look::default()).1,
             errors: metrics::error_names(),
+            feed_shortfall: None,
             leaves: Vec::new(),
             peaks: outcome::Peaks::default(),
             run,
@@ -178,7 +175,7 @@ impl Conductor {
         self.second_begun = zero;
         let ends_us = self.scenario.duration().as_micros() as u64;
         let only_consumers = self.scenario.load.iter().all(|load| load.workload.is_consumer());
-        let mut settling: Option<tokio::task::JoinHandle<bool>> = None;
+        let mut settling: Option<tokio::task::JoinHandle<Settled>> = None;
         let mut broken = false;
         loop {
             let load_over =
@@ -188,10 +185,12 @@ impl Conductor {
                 self.record.duration.load_ms = self.run.clock.elapsed().as_millis() as u64;
                 // Faults that were to come later have nothing left to disturb.
                 self.timeline.cut_short();
-                if broken || !self.accounts_for_tasks() {
+                let wanted = self.wanted();
+                if broken || wanted.quiet.is_none() && !wanted.followed {
                     return !broken;
                 }
-                settling = Some(tokio::spawn(self.settle()));
+                let settle = settle::settle(self.run.clone(), wanted, self.scenario.settle, cancel.clone());
+                settling = Some(tokio::spawn(settle));
             }
             let fault_wait = self.timeline.next_at().map(|at| at.saturating_sub(self.run.clock.elapsed()));
             let load_wait = Duration::from_micros(ends_us.saturating_sub(self.run.clock.now_us()));
@@ -202,7 +201,7 @@ impl Conductor {
                 () = tokio::time::sleep(fault_wait.unwrap_or_default()), if fault_wait.is_some() => Event::FaultDue,
                 () = tokio::time::sleep(load_wait), if phase == Phase::Load && only_consumers && !load_over => Event::LoadTimeIsUp,
                 settled = async { match settling.as_mut() { Some(it) => it.await, None => std::future::pending().await } } => {
-                    Event::Settled(settled.unwrap_or(false))
+                    Event::Settled(settled.unwrap_or_default())
                 }
                 () = cancel.cancelled(), if !self.stopping() => Event::Cancelled,
             };
@@ -212,14 +211,14 @@ impl Conductor {
                     // Once all are to stop it is no news that one has.
                     if !self.run.stop_all.is_cancelled() && self.handles.iter().any(Handle::is_over) {
                         // It would never say that its load is done.
-                        self.fail(BROKEN.to_owned());
+                        self.fail(PANICKED.to_owned());
                         return false;
                     }
                 }
                 Event::Core(Some(event)) => self.core(event, phase),
                 Event::Core(None) => {
                     if !self.run.stop_all.is_cancelled() {
-                        self.fail(BROKEN.to_owned());
+                        self.fail(PANICKED.to_owned());
                     }
                     return false;
                 }
@@ -237,10 +236,11 @@ impl Conductor {
                 Event::Gateway(Some(heard)) => self.gateway(heard),
                 Event::Gateway(None) | Event::LoadTimeIsUp => {}
                 Event::FaultDue => self.faults_due(acts).await,
-                Event::Settled(quiet) => {
+                Event::Settled(settled) => {
+                    self.followed(settled);
                     let total_ms = self.run.clock.elapsed().as_millis() as u64;
                     self.record.duration.settle_ms = total_ms - self.record.duration.load_ms.min(total_ms);
-                    return quiet;
+                    return settled.quiet;
                 }
                 Event::Cancelled => {
                     self.record.ended = Ended::Interrupted;
@@ -326,7 +326,6 @@ impl Conductor {
     }
 
     fn session_over(&mut self, report: &SessionReport) {
-        *self.peaks.sessions.entry(report.session.state.as_str().to_owned()).or_default() += 1;
         if let Err(error) = self.dir.write_session(report.session.id.as_str(), report) {
             self.note_once(format!("a session's report could not be written: {error}"));
         }
@@ -433,9 +432,8 @@ impl Conductor {
 
     fn active_faults(&self, at: Duration, span: Duration) -> Vec<String> {
         let (to_ms, from_ms) = (at.as_millis() as u64, at.saturating_sub(span).as_millis() as u64);
-        let active = |fault: &&FaultRecord| {
-            fault.at_ms <= to_ms && fault.until_ms.is_none_or(|until_ms| until_ms >= from_ms)
-        };
+        let active =
+            |fault: &&FaultRecord| fault.at_ms <= to_ms && fault.until_ms.is_none_or(|until_ms| until_ms >= from_ms);
         let begun = self.record.faults.iter().take(self.timeline.not_begun());
         begun.filter(active).map(|fault| fault.name.clone()).collect()
     }
@@ -448,8 +446,12 @@ impl Conductor {
 
     /// A fault that was planned and not done must not pass for one that the target withstood.
     fn note_faults_not_done(&mut self) {
-        for fault in &mut self.record.faults[self.timeline.not_begun()..] {
-            fault.detail += "; not done, because the run was over before";
+        for fault in self.record.faults.split_off(self.timeline.not_begun()) {
+            let at = show_span(Duration::from_millis(fault.at_ms));
+            self.note_once(format!(
+                "the fault {} was planned at {at} and not done: the run was over before",
+                fault.name
+            ));
         }
     }
 
@@ -459,37 +461,33 @@ impl Conductor {
         }
     }
 
-    /// Waits until nothing waits and nothing is leased, twice in a row, or until the time is up.
-    fn settle(&self) -> impl Future<Output = bool> + Send + 'static {
-        let patience = match self.record.ended {
-            Ended::Interrupted => self.scenario.settle.min(HASTY_SETTLE),
-            _ => self.scenario.settle,
-        };
+    /// What has to be waited for when the load is over.
+    fn wanted(&self) -> Wanted {
         // Of another's gateway only the lanes that this scenario uses are expected to become quiet.
         let lanes = if self.record.target.own { Vec::new() } else { self.run.lanes.clone() };
-        let mut http = Http::new(self.run.endpoint.clone(), self.run.options.clone());
-        async move {
-            let deadline = Instant::now() + patience;
-            let mut quiet = 0;
-            while Instant::now() < deadline {
-                quiet = match http.stats().await {
-                    Ok(stats) if is_quiet(&stats, &lanes) => quiet + 1,
-                    _ => 0,
-                };
-                if quiet == 2 {
-                    return true;
-                }
-                tokio::time::sleep(ASK_EVERY).await;
-            }
-            false
+        let follows = |load: &Load| matches!(load.workload, Workload::Subscribers(_));
+        Wanted { quiet: self.accounts_for_tasks().then_some(lanes), followed: self.scenario.load.iter().any(follows) }
+    }
+
+    /// Takes down whether the subscribers saw all that happened.
+    fn followed(&mut self, settled: Settled) {
+        if self.wanted().followed && settled.behind.is_none() {
+            self.note_once("whether the subscribers saw all of the feed could not be told".to_owned());
+        }
+        self.feed_shortfall = settled.behind.map(|(_, events)| events);
+        if let Some((subscribers, events)) = settled.behind.filter(|(subscribers, _)| *subscribers > 0) {
+            let note =
+                format!("{subscribers} subscribers never got to the end of the feed: {events} events are missing");
+            self.note_once(note);
         }
     }
 
     /// Everybody ends; what they leave is taken in.
     async fn stop_cores(&mut self) {
         self.join_cores().await;
-        if self.leaves.iter().any(|leaves| leaves.panicked) {
-            self.fail(BROKEN.to_owned());
+        let broken: Vec<_> = self.leaves.iter_mut().filter_map(|leaves| leaves.broken.take()).collect();
+        for why in broken {
+            self.fail(why);
         }
     }
 
@@ -511,7 +509,7 @@ impl Conductor {
                 },
                 joined = joining.join_next() => match joined {
                     Some(Ok(Some(leaves))) => self.leaves.push(leaves),
-                    Some(_) => self.fail(BROKEN.to_owned()),
+                    Some(_) => self.fail(PANICKED.to_owned()),
                     None => break,
                 },
             }
@@ -526,7 +524,7 @@ impl Conductor {
         while let Some(joined) = joining.join_next().await {
             match joined {
                 Ok(Some(leaves)) => self.leaves.push(leaves),
-                _ => self.fail(BROKEN.to_owned()),
+                _ => self.fail(PANICKED.to_owned()),
             }
         }
     }

@@ -3,6 +3,7 @@
 mod account;
 mod conductor;
 mod outcome;
+mod settle;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,12 +20,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::conductor::Conductor;
 pub(crate) use self::conductor::Phase;
-use crate::engine::{self, Clock, Run};
+use crate::engine::{self, Clock, Followers, Run};
 use crate::error::{Error, Result};
 use crate::live::Live;
 use crate::metrics::{self, Ids};
 use crate::scenario::{Overrides, Scenario, show_span};
-use crate::target::{OwnGateway, machine};
+use crate::target::{OwnGateway, is_process, machine};
 
 /// What is to be run.
 #[derive(Clone, Debug)]
@@ -116,6 +117,11 @@ pub async fn run(plan: Plan, cancel: CancellationToken) -> Result<Finished> {
     if let Target::Url { url, token, .. } = &plan.target {
         endpoint(url, token.as_deref()).map_err(|error| Error::Usage(error.to_string()))?;
     }
+    if let Target::Url { pid: Some(pid), .. } = plan.target
+        && !is_process(pid)
+    {
+        return Err(Error::Usage(format!("--pid {pid}: there is no such process on this machine")));
+    }
 
     let run_dir_error = |error: squall_report::Error| Error::RunDir(error.to_string());
     let mut dir = RunDir::create(&plan.runs_dir, &scenario.name, Timestamp::now()).map_err(run_dir_error)?;
@@ -141,7 +147,7 @@ pub async fn run(plan: Plan, cancel: CancellationToken) -> Result<Finished> {
     dir.begin(&record).map_err(run_dir_error)?;
 
     let connected = connect(&plan.target, &scenario, &dir, &mut record).await;
-    let (gateway, endpoint) = match connected {
+    let Connected { gateway, endpoint, feed_begun } = match connected {
         Ok(connected) => connected,
         Err(error) => {
             record.ended = Ended::Failed { message: error.to_string() };
@@ -165,6 +171,8 @@ pub async fn run(plan: Plan, cancel: CancellationToken) -> Result<Finished> {
         stop_all: CancellationToken::new(),
         fault: AtomicU64::new(u64::MAX),
         fault_ended_us: AtomicU64::new(u64::MAX),
+        feed_begun,
+        followers: Followers::default(),
         disturbed: AtomicBool::new(false),
     });
     let ids = Arc::new(ids);
@@ -249,13 +257,16 @@ fn without_secrets(mut value: serde_json::Value) -> serde_json::Value {
     value
 }
 
+/// Somebody to storm.
+struct Connected {
+    gateway: Option<OwnGateway>,
+    endpoint: Endpoint,
+    /// Where the feed stands; 0 when nobody asked.
+    feed_begun: u64,
+}
+
 /// Starts the own gateway, or looks whether the other one is there.
-async fn connect(
-    target: &Target,
-    scenario: &Scenario,
-    dir: &RunDir,
-    record: &mut RunRecord,
-) -> Result<(Option<OwnGateway>, Endpoint)> {
+async fn connect(target: &Target, scenario: &Scenario, dir: &RunDir, record: &mut RunRecord) -> Result<Connected> {
     let bad = |error: squall_client::endpoint::BadEndpoint| Error::Target(error.to_string());
     let (gateway, endpoint) = match target {
         Target::Own { program, keep_data } => {
@@ -274,12 +285,14 @@ async fn connect(
     };
     record.target.url = endpoint.to_string();
     let mut http = squall_client::Http::new(endpoint.clone(), Options::default());
+    let mut feed_begun = 0;
     if scenario.needs_gateway() {
         let health = http.health().await.map_err(|error| Error::Target(format!("{endpoint}: {error}")))?;
         record.target.version = Some(health.version);
         record.target.durability = Some(health.durability);
         // The token must be good for the figures as well, and the lanes must be there.
         let stats = http.stats().await.map_err(|error| Error::Target(format!("{endpoint}: {error}")))?;
+        feed_begun = stats.feed_offset;
         let known: Vec<_> = stats.lanes.iter().map(|lane| lane.lane.as_str()).collect();
         let served = scenario.load.iter().filter(|load| load.workload.is_consumer());
         let missing = served.flat_map(|load| load.workload.lanes()).find(|lane| !known.contains(lane));
@@ -290,7 +303,7 @@ async fn connect(
     } else {
         http.connect().await.map_err(|error| Error::Target(error.to_string()))?;
     }
-    Ok((gateway, endpoint))
+    Ok(Connected { gateway, endpoint, feed_begun })
 }
 
 #[cfg(test)]

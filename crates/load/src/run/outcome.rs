@@ -27,8 +27,6 @@ pub(super) struct Peaks {
     /// Most tasks waiting, and those waiting at the last look, by lane and priority.
     depths: HashMap<(String, String), (u64, u64)>,
     active_sessions: u64,
-    /// Sessions that the storm saw end, by state.
-    pub(super) sessions: BTreeMap<String, u64>,
     pub(super) recoveries_us: Vec<u64>,
 }
 
@@ -61,15 +59,21 @@ pub(super) fn errors(kinds: &[String], tally: &Tally, registry: &Registry) -> BT
 /// The end of a run.
 pub(super) fn conclude(mut conductor: Conductor, accounted: Option<Accounted>) -> Result<Finished> {
     let load_ms = conductor.record.duration.load_ms.max(1);
-    let (mut due, mut dropped) = (0, 0);
-    for Leaves { dropped_undisturbed, due_undisturbed, .. } in &conductor.leaves {
+    let (mut due, mut dropped, mut sessions) = (0, 0, BTreeMap::<String, u64>::new());
+    for Leaves { dropped_undisturbed, due_undisturbed, sessions: ended, .. } in &conductor.leaves {
         due += due_undisturbed;
         dropped += dropped_undisturbed;
+        for (state, count) in ended {
+            *sessions.entry((*state).to_owned()).or_default() += count;
+        }
     }
     let registry = conductor.totals.registry().clone();
     let mut last = Shard::new(&registry);
     if let Some(accounted) = &accounted {
         ledger_metrics(&mut last, &conductor.ids.ledger, &accounted.account);
+    }
+    if let Some(events) = conductor.feed_shortfall {
+        last.count(conductor.ids.feed_shortfall, events);
     }
     for recovery_us in &conductor.peaks.recoveries_us {
         last.trend(conductor.ids.recovery_time, *recovery_us);
@@ -101,7 +105,7 @@ pub(super) fn conclude(mut conductor: Conductor, accounted: Option<Accounted>) -
         record.sessions = Some(SessionsRecord {
             created: measure("sessions_created", &[]),
             refused: measure("sessions_refused", &[]),
-            by_outcome: peaks.sessions.clone(),
+            by_outcome: sessions,
             peak_active: peaks.active_sessions,
         });
     }

@@ -163,6 +163,14 @@ fn read_thresholds(
         };
         crate::metrics::check_threshold(&threshold.metric, &threshold.condition)
             .map_err(|message| source.error(item.span().start, message))?;
+        if threshold.abort_on_fail && crate::metrics::is_after_load(&threshold.metric) {
+            let message = format!(
+                "`{}` is known only after the load, so it cannot end it: leave out `abort_on_fail`, or choose a metric of \
+                 the load such as errors or session_success",
+                threshold.metric
+            );
+            return Err(source.error(item.span().start, message));
+        }
         thresholds.push(threshold);
     }
     Ok(())
@@ -289,6 +297,25 @@ mod tests {
             &after_name(&format!("{LOAD}name = \"a\"\n{LOAD}name = \"a\"\n")),
             r#"x.toml:11: a second load with the name "a""#,
         );
+    }
+
+    #[test]
+    fn what_is_known_only_after_the_load_cannot_end_it() {
+        let workers = LOAD.replace("tasks", "workers");
+        for (metric, fine) in [("lost", false), ("feed_shortfall", false), ("errors", true)] {
+            let abort = format!("{metric} = {{ threshold = \"count==0\", abort_on_fail = true }}\n");
+            let text = after_name(&format!("{LOAD}{workers}[thresholds]\n{abort}"));
+            match read("x.toml", &text) {
+                Ok(_) => assert!(fine, "{metric}"),
+                Err(error) => {
+                    let said = error.to_string();
+                    assert!(
+                        !fine && said.starts_with("x.toml:11: ") && said.contains("known only after the load"),
+                        "{said}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

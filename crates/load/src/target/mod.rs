@@ -7,4 +7,4 @@ mod process;
 
 pub(crate) use look::{Look, Watcher, is_quiet};
 pub(crate) use own::{Act, Heard, OwnGateway};
-pub(crate) use process::{Sampler, machine};
+pub(crate) use process::{Sampler, is_process, machine};

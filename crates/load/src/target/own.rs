@@ -40,10 +40,7 @@ pub(crate) enum Act {
 #[derive(Debug)]
 pub(crate) enum Heard {
     /// The fault has begun, at this time of the run's clock.
-    Begun {
-        fault: usize,
-        at_us: u64,
-    },
+    Begun { fault: usize, at_us: u64 },
     /// The fault has been taken back: the process runs and is ready.
     Ended {
         fault: usize,
@@ -60,7 +57,6 @@ pub(crate) enum Heard {
 struct Recipe {
     program: PathBuf,
     data: tempfile::TempDir,
-    keep: bool,
     config: PathBuf,
     log: PathBuf,
 }
@@ -78,11 +74,12 @@ impl OwnGateway {
     pub(crate) async fn start(program: &Path, keep: bool, scenario: &Scenario, log: &Path) -> Result<Self> {
         let system = |what| move |source| Error::System { what, source };
         let data = tempfile::Builder::new().prefix("squall-storm-").tempdir();
-        let data = data.map_err(system("making a directory for the own gateway"))?;
+        let mut data = data.map_err(system("making a directory for the own gateway"))?;
+        data.disable_cleanup(keep);
         let config = data.path().join("squall.toml");
         let settings = toml::to_string(&settings(scenario)).map_err(|error| Error::Target(error.to_string()))?;
         std::fs::write(&config, settings).map_err(system("writing the own gateway's configuration"))?;
-        let recipe = Recipe { program: program.to_owned(), data, keep, config, log: log.to_owned() };
+        let recipe = Recipe { program: program.to_owned(), data, config, log: log.to_owned() };
         let (child, url) = recipe.start("127.0.0.1:0").await.map_err(Error::Target)?;
         Ok(Self { recipe, child, url })
     }
@@ -119,9 +116,6 @@ impl OwnGateway {
                         // A frozen process hears nothing.
                         self.signal(Signal::SIGCONT);
                         self.gone().await;
-                    }
-                    if self.recipe.keep {
-                        self.recipe.data.disable_cleanup(true);
                     }
                     return;
                 }

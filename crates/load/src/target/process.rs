@@ -1,6 +1,6 @@
 //! What a process uses, from `/proc`; and the machine it runs on.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use procfs::process::Process;
 use procfs::{Current, WithCurrentSystemInfo};
@@ -44,9 +44,7 @@ impl Sampler {
         };
         let now = Instant::now();
         if let Some((then, before)) = self.last.replace((now, ticks)) {
-            let seconds = (now - then).as_secs_f64().max(0.001);
-            let used = ticks.saturating_sub(before) as f64 / procfs::ticks_per_second() as f64;
-            sample.cpu_percent = (used / seconds * 1000.0).round() / 10.0;
+            sample.cpu_percent = percent(ticks.saturating_sub(before), procfs::ticks_per_second(), now - then);
             self.usage.cpu(sample.cpu_percent);
         }
         self.usage.add(&sample);
@@ -67,6 +65,12 @@ impl Sampler {
         };
         Some((stat.utime + stat.stime, sample))
     }
+}
+
+/// CPU in percent of one core, with one decimal.
+fn percent(ticks: u64, ticks_per_s: u64, span: Duration) -> f64 {
+    let used_s = ticks as f64 / ticks_per_s as f64;
+    (used_s / span.as_secs_f64().max(0.001) * 1000.0).round() / 10.0
 }
 
 impl Usage {
@@ -98,6 +102,11 @@ impl Usage {
     }
 }
 
+/// Whether there is such a process, and it has not ended.
+pub(crate) fn is_process(pid: u32) -> bool {
+    Sampler { pid: Some(pid), last: None, usage: Usage::default() }.look().is_some()
+}
+
 /// The machine that the storm runs on.
 pub(crate) fn machine(cores: usize, shared_with_target: bool) -> MachineRecord {
     let kernel = |name: &str| {
@@ -121,15 +130,19 @@ mod tests {
     #[test]
     fn sees_itself_and_nothing_where_nothing_is() {
         let mut own = Sampler::new(Some(std::process::id()));
-        let busy = Instant::now();
-        while busy.elapsed().as_millis() < 150 {
-            std::hint::spin_loop();
-        }
         let sample = own.sample().unwrap();
         assert!(sample.rss_bytes > 100_000 && sample.threads >= 1 && sample.fds >= 3, "{sample:?}");
-        assert!(sample.cpu_percent > 10.0, "{sample:?}");
         assert_eq!(own.usage.record().unwrap().samples, 1);
         own.follow(None);
         assert_eq!(own.sample(), None);
+        assert!(is_process(std::process::id()) && !is_process(u32::MAX / 2));
+    }
+
+    #[test]
+    fn cpu_is_in_percent_of_one_core() {
+        assert_eq!(percent(50, 100, Duration::from_secs(1)), 50.0);
+        assert_eq!(percent(300, 100, Duration::from_secs(2)), 150.0);
+        assert_eq!(percent(1, 100, Duration::from_secs(3)), 0.3);
+        assert_eq!(percent(0, 100, Duration::ZERO), 0.0);
     }
 }

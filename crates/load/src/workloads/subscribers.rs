@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 use squall_client::Subscriber;
 use squall_client::events::{Filter, RawItem, Start};
-use squall_protocol::{GapReason, Time, Topic};
+use squall_protocol::{Gap, GapReason, Time, Topic};
 
 use super::{Place, patience};
+use crate::engine::Follower;
 use crate::metrics::{Check, ErrorKind};
 use crate::scenario::{ScenarioError, Section};
 
@@ -64,8 +65,13 @@ impl Order {
     }
 
     /// The gateway said that it cannot give these.
-    fn told(&mut self, to: u64, another_store: bool) {
-        self.last = if another_store { None } else { Some(to) };
+    const fn told(&mut self, gap: &Gap) {
+        self.last = match gap.reason {
+            GapReason::Epoch => None,
+            // It goes on where its feed ends, and that is before what was seen already.
+            GapReason::Ahead => Some(gap.from.saturating_sub(1)),
+            GapReason::Retention | GapReason::Corrupt => Some(gap.to),
+        };
     }
 }
 
@@ -75,6 +81,8 @@ pub(crate) struct Vu {
     place: Place,
     subscriber: Subscriber,
     order: Order,
+    /// `None` with a selection: what it does not ask for, it need not have seen.
+    follower: Option<Follower>,
     connections: u64,
 }
 
@@ -83,8 +91,10 @@ impl Vu {
         let run = &place.core.run;
         let filter = Filter { topics: config.topics.clone(), types: Vec::new() };
         let subscriber =
-            Subscriber::new(run.endpoint.clone(), run.options.clone(), patience::BACKOFF, Start::Now, filter);
-        Self { config, place, subscriber, order: Order::default(), connections: 0 }
+            Subscriber::new(run.endpoint.clone(), run.options.clone(), patience::BACKOFF, Start::Now, filter)
+                .with_seed(place.core.rng.borrow_mut().u64(..));
+        let follower = config.topics.is_empty().then(|| run.followers.join(run.feed_begun));
+        Self { config, place, subscriber, order: Order::default(), follower, connections: 0 }
     }
 
     /// Follows until it is told to stop.
@@ -98,24 +108,27 @@ impl Vu {
             };
             match item {
                 Ok(RawItem::Event { offset, text }) => {
-                    let at = event_time(text);
-                    self.event(offset, at);
+                    let (at, bytes) = (event_time(text), text.len());
+                    self.event(offset, at, bytes);
                     // The rest of the burst, without going back to the runtime.
                     loop {
-                        let (offset, at) = match self.subscriber.take_raw() {
-                            Ok(Some(RawItem::Event { offset, text })) => (offset, event_time(text)),
+                        let (offset, at, bytes) = match self.subscriber.take_raw() {
+                            Ok(Some(RawItem::Event { offset, text })) => (offset, event_time(text), text.len()),
                             _ => break,
                         };
-                        self.event(offset, at);
+                        self.event(offset, at, bytes);
                     }
                 }
-                Ok(RawItem::Gap(gap)) => self.order.told(gap.to, gap.reason == GapReason::Epoch),
+                Ok(RawItem::Gap(gap)) => self.gap(&gap),
                 Ok(RawItem::Connected { resumed_from }) => {
                     self.connections += 1;
                     if self.connections > 1 {
                         core.count(core.ids.reconnects, 1);
                     } else if self.order.last.is_none() {
                         self.order.last = resumed_from.map(|cursor| cursor.offset);
+                        if let (Some(follower), Some(last)) = (&self.follower, self.order.last) {
+                            follower.at(last);
+                        }
                     }
                 }
                 Ok(RawItem::Lost { why, .. }) => core.error(ErrorKind::of(&why)),
@@ -132,9 +145,30 @@ impl Vu {
         }
     }
 
-    fn event(&mut self, offset: u64, at: Option<Time>) {
+    /// The gateway said that it cannot give some events. It is honest of it, so it is counted apart; but a store of our own
+    /// that is another one than before, or damaged, or behind what it told already, has broken its promise.
+    fn gap(&mut self, gap: &Gap) {
+        let core = &self.place.core;
+        self.order.told(gap);
+        // An epoch that begins anew cannot say how much is missing.
+        let events = (gap.to + 1).saturating_sub(gap.from).max(1);
+        core.count(core.ids.feed_gaps_told, events);
+        if core.run.own && gap.reason != GapReason::Retention {
+            core.count(core.ids.feed_gaps, events);
+            core.check(Check::FeedOrder, false);
+        }
+        if let (Some(follower), Some(last)) = (&self.follower, self.order.last) {
+            follower.at(last);
+        }
+    }
+
+    fn event(&mut self, offset: u64, at: Option<Time>, bytes: usize) {
         let core = &self.place.core;
         core.count(core.ids.feed_events, 1);
+        core.count(core.ids.data_received, bytes as u64);
+        if let Some(follower) = &self.follower {
+            follower.at(offset);
+        }
         let follows = self.order.next(offset, !self.config.topics.is_empty());
         core.check(Check::FeedOrder, follows == Follows::Well);
         match follows {
@@ -176,9 +210,11 @@ mod tests {
             assert_eq!(order.next(offset, false), follows, "{offset}");
         }
         assert_eq!(order.next(99, true), Follows::Well, "a selection skips");
-        order.told(200, false);
+        order.told(&Gap { from: 100, to: 200, reason: GapReason::Retention });
         assert_eq!(order.next(201, false), Follows::Well, "the gateway told of the gap");
-        order.told(0, true);
+        order.told(&Gap { from: 151, to: 201, reason: GapReason::Ahead });
+        assert_eq!(order.next(151, false), Follows::Well, "the gateway's feed ended before");
+        order.told(&Gap { from: 152, to: 151, reason: GapReason::Epoch });
         assert_eq!(order.next(1, false), Follows::Well, "another store counts from the beginning");
     }
 

@@ -222,6 +222,7 @@ impl<'a> Connection<'a> {
             match frame {
                 Light::Deliver(delivery) => {
                     let now_us = core.now_us();
+                    core.count(core.ids.data_received, delivery.payload.get().len() as u64);
                     let seen = Seen::of(self.place, &delivery, &mut self.lease_ms);
                     self.delivered(seen, now_us);
                 }

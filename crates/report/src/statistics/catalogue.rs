@@ -60,8 +60,10 @@ pub const BUILT_IN: &[BuiltIn] = &[
     row("session_success", Rate, Ratio, "share of the sessions that went from create to end without an error"),
 
     row("feed_events", Counter, Count, "events that subscribers received"),
-    row("feed_gaps", Counter, Count, "offsets that a subscriber missed without being told"),
+    row("feed_gaps", Counter, Count, "offsets that a subscriber missed without being told, or because the own gateway's store was not what it had been"),
+    row("feed_gaps_told", Counter, Count, "offsets that the target said it could not give"),
     row("feed_repeats", Counter, Count, "offsets that a subscriber received again"),
+    row("feed_shortfall", Counter, Count, "offsets that subscribers of the whole feed had not reached when the load was over and the lanes were quiet"),
 
     row("checks", Rate, Ratio, "share of the checks that held"),
     row("http_reqs", Counter, Count, "requests"),
@@ -72,8 +74,8 @@ pub const BUILT_IN: &[BuiltIn] = &[
     row("reconnects", Counter, Count, "connections made again after a drop"),
     row("vus", Gauge, Count, "virtual users at work"),
     row("vus_max", Gauge, Count, "virtual users that exist"),
-    row("data_sent", Counter, Bytes, "bytes sent"),
-    row("data_received", Counter, Bytes, "bytes received"),
+    row("data_sent", Counter, Bytes, "bytes sent: bodies of requests, and frames that publish"),
+    row("data_received", Counter, Bytes, "bytes received: bodies of answers, payloads of deliveries, events of the feed"),
 ];
 
 #[cfg(test)]

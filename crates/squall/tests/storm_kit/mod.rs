@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use squall_report::RunRecord;
 use tokio::process::{Child, Command};
 
@@ -30,9 +32,21 @@ impl Storm {
         let dir = tempfile::Builder::new().prefix("squall-test-").tempdir().unwrap();
         let file = dir.path().join("test.toml");
         std::fs::write(&file, scenario).unwrap();
+        Self::of(dir, file.as_os_str())
+    }
+
+    /// Of a built-in one.
+    pub(crate) fn built_in(name: &str) -> Self {
+        Self::of(tempfile::Builder::new().prefix("squall-test-").tempdir().unwrap(), name.as_ref())
+    }
+
+    fn of(dir: tempfile::TempDir, scenario: &std::ffi::OsStr) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
-        command.arg("run").arg(&file).arg("--out").arg(dir.path().join("runs")).arg("--plain");
+        command.arg("run").arg(scenario).arg("--out").arg(dir.path().join("runs")).arg("--plain");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        // What the one who runs the tests has set must not decide what is logged; and what a run leaves behind is found.
+        command.env_remove("RUST_LOG").env("TMPDIR", dir.path().join("tmp"));
+        std::fs::create_dir(dir.path().join("tmp")).unwrap();
         Self { dir, command }
     }
 
@@ -63,6 +77,18 @@ impl Running {
         only_entry(&self.dir.path().join("runs"))
     }
 
+    /// How many seconds have been written.
+    pub(crate) fn seconds(&self) -> usize {
+        let series = self.run_dir().and_then(|dir| std::fs::read_to_string(dir.join("series.jsonl")).ok());
+        series.map_or(0, |text| text.lines().count())
+    }
+
+    /// SIGINT, as Ctrl-C sends it.
+    pub(crate) fn interrupt(&self) {
+        let Some(pid) = self.child.id() else { return };
+        kill(Pid::from_raw(pid as i32), Signal::SIGINT).unwrap();
+    }
+
     pub(crate) async fn finish(self) -> Outcome {
         let limit = Duration::from_secs(120);
         let output = tokio::time::timeout(limit, self.child.wait_with_output()).await;
@@ -81,6 +107,12 @@ impl Outcome {
     /// What was said, for the message of an assertion.
     pub(crate) fn said(&self) -> String {
         format!("exit code {:?}\n{}\n{}", self.code, self.stdout, self.stderr)
+    }
+
+    /// What lies in the directory for temporary files.
+    pub(crate) fn left_behind(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.runs.with_file_name("tmp")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
     }
 
     pub(crate) fn run_dir(&self) -> PathBuf {
