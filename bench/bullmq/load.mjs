@@ -1,12 +1,15 @@
-// BullMQ's side of the benchmarks: `node load.mjs publish|consume|paced|produce '<json>'`. Answers one line of JSON.
+// BullMQ's side of the benchmarks: `node load.mjs publish|consume|paced|produce|idle|first '<json>'`. Answers one line of
+// JSON, or, where it goes on (`idle`, `first`), a word for each thing that happened.
 // Every verb checks what it counted, and ends with an error when a task was lost or came twice.
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 import { Queue, Worker } from 'bullmq';
 
 const [verb, json] = process.argv.slice(2);
 const args = JSON.parse(json);
 const NAME = 'bench';
-const connection = { host: '127.0.0.1', port: args.port, maxRetriesPerRequest: null };
+let connection = { host: '127.0.0.1', port: args.port, maxRetriesPerRequest: null };
 // Comparable between processes of one machine.
 const now = () => performance.timeOrigin + performance.now();
 const digits = (n) => String(n).padStart(20, '0');
@@ -120,6 +123,30 @@ async function paced({ port, per_s, tasks, first_counted, concurrency }) {
   return { latencies_ms };
 }
 
-const answer = await { publish, consume, produce, paced }[verb](args);
+const say = (word) => process.stdout.write(word + '\n');
+
+// Workers that have nothing to do, until somebody ends them.
+async function idle({ workers }) {
+  const all = Array.from({ length: workers }, () => new Worker(NAME, async () => {}, { connection }));
+  await Promise.all(all.map((worker) => worker.waitUntilReady()));
+  say('idle');
+  await new Promise(() => {});
+}
+
+// Says when it could begin, is told the port, says when the first task came, and when all of them had come once.
+async function first({ acked, concurrency }) {
+  say('loaded');
+  const [port] = await once(createInterface({ input: process.stdin }), 'line');
+  connection = { ...connection, port: Number(port) };
+  let told = false;
+  await work(acked, concurrency, () => {
+    if (!told) say('first');
+    told = true;
+  });
+  say('all');
+  process.exit(0);
+}
+
+const answer = await { idle, first, publish, consume, produce, paced }[verb](args);
 process.stdout.write(JSON.stringify(answer) + '\n');
 process.exit(0);

@@ -64,10 +64,13 @@ fn main() -> Result<()> {
         }
     }
 
-    compare(&mut bench.report);
+    let recovery = recovery::names(&bench);
+    compare(&mut bench.report, &recovery);
     println!("{}", bench.report.table());
     println!("A ratio is the median of the rounds' ratios; more than 1 is better for Squall, whatever the unit.");
-    let path = std::env::var_os("BENCH_RESULTS").map_or_else(|| PathBuf::from("results.json"), PathBuf::from);
+    // Figures of a quick look must not take the place of measured ones.
+    let path = if quick { "results.quick.json" } else { "results.json" };
+    let path = std::env::var_os("BENCH_RESULTS").map_or_else(|| PathBuf::from(path), PathBuf::from);
     std::fs::write(&path, bench.report.json()? + "\n").with_context(|| path.display().to_string())?;
     println!("written to {}", path.display());
     Ok(())
@@ -97,13 +100,13 @@ fn run_fanout(bench: &mut Bench, round: usize) -> Result<()> {
     if peers::nchan::is_installed() {
         systems.push(System::Nchan);
     }
-    systems.push(System::Squall(Durability::Interval));
+    systems.extend([System::Nats, System::Squall(Durability::Interval)]);
     fanout::add_reference(&mut bench.report);
     [1, 64].iter().try_for_each(|in_flight| fanout::run(bench, *in_flight, &systems, round))
 }
 
 /// Who is compared with whom, and what has to be reached.
-fn compare(report: &mut Report) {
+fn compare(report: &mut Report, recovery: &[String]) {
     let (commit, interval) = (Durability::Commit.name(), Durability::Interval.name());
     let (jetstream, always) = (Sync::Default.name(), Sync::Always.name());
     let bullmq = BullMq.name();
@@ -133,10 +136,18 @@ fn compare(report: &mut Report) {
         let name = fanout::name(in_flight);
         report.compare(&name, commit, System::Nchan.name(), Some(2.0));
         report.compare(&name, interval, System::Nchan.name(), None);
+        report.compare(&name, commit, System::Nats.name(), None);
+        report.compare(&name, interval, System::Nats.name(), None);
         report.compare(&name, commit, fanout::REFERENCE, Some(2.0));
     }
     report.compare(idle::NAME, idle::EVENTS, "nchan", None);
     report.compare(idle::NAME, idle::EVENTS, "Node ws", Some(1.0));
     report.compare(idle::NAME, idle::WORK, "Node ws", None);
-    report.compare(recovery::NAME, commit, jetstream, None);
+    report.compare(idle::NAME, idle::EVENTS, idle::NATS, None);
+    report.compare(idle::NAME, idle::WORK, idle::NATS, None);
+    report.compare(idle::NAME, idle::WORK, idle::BULLMQ, None);
+    for name in recovery {
+        report.compare(name, commit, jetstream, None);
+        report.compare(name, commit, bullmq, None);
+    }
 }

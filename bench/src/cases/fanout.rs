@@ -1,4 +1,4 @@
-//! One publisher, 500 WebSocket subscribers: how many messages arrive per second.
+//! One publisher, 500 subscribers: how many messages arrive per second.
 //!
 //! One receiver program for all systems, with an event loop of its own: it reads frames' heads, counts, and skips what
 //! they hold. A message is done when all subscribers have it; then the next is published.
@@ -16,9 +16,10 @@ use super::{Bench, progress};
 use crate::harness::ledger::{PAYLOAD_BYTES, stamp};
 use crate::harness::process::{PATIENCE, Server};
 use crate::harness::report::{Better::Higher, Report};
+use crate::peers::jetstream::Sync;
 use crate::peers::nchan;
 use crate::peers::squall::Durability;
-use crate::wire::{Inbox, Wire, squall, websocket};
+use crate::wire::{Inbox, Wire, jetstream, squall, websocket};
 
 const SUBSCRIBERS: usize = 500;
 
@@ -44,7 +45,12 @@ pub enum System {
     Squall(Durability),
     /// A published message is handed on.
     Nchan,
+    /// The same, over NATS's own protocol and without JetStream: nothing is kept.
+    Nats,
 }
+
+/// Where NATS's messages go.
+const SUBJECT: &str = "fan";
 
 impl System {
     /// As it stands in the table.
@@ -52,6 +58,7 @@ impl System {
         match self {
             Self::Squall(durability) => durability.name(),
             Self::Nchan => "nchan",
+            Self::Nats => "NATS, core",
         }
     }
 
@@ -59,20 +66,38 @@ impl System {
         match self {
             Self::Squall(durability) => durability.ready(dir),
             Self::Nchan => nchan::start(dir),
+            Self::Nats => {
+                let mut server = Sync::Default.spawn(dir)?;
+                server.wait_for_port()?;
+                Ok(server)
+            }
         }
     }
 
-    fn paths(self) -> (&'static str, &'static str) {
+    fn publisher(self, address: SocketAddr) -> Result<std::net::TcpStream> {
         match self {
-            Self::Squall(_) => ("/ws/work", "/ws/events?topics=tasks&types=task_published"),
-            Self::Nchan => (nchan::PUBLISH, nchan::SUBSCRIBE),
+            Self::Squall(_) => websocket::connect(address, "/ws/work"),
+            Self::Nchan => websocket::connect(address, nchan::PUBLISH),
+            // It hears nothing there.
+            Self::Nats => jetstream::subscribe(address, "nothing"),
         }
+    }
+
+    fn subscriber(self, address: SocketAddr) -> Result<(std::net::TcpStream, Counter)> {
+        Ok(match self {
+            Self::Squall(_) => {
+                (websocket::connect(address, "/ws/events?topics=tasks&types=task_published")?, Counter::of_frames())
+            }
+            Self::Nchan => (websocket::connect(address, nchan::SUBSCRIBE)?, Counter::of_frames()),
+            Self::Nats => (jetstream::subscribe(address, SUBJECT)?, Counter::of_lines()),
+        })
     }
 
     fn message(self, address: SocketAddr, out: &mut Vec<u8>, text: &[u8]) {
         match self {
             Self::Squall(_) => squall::Squall::new(address).publish(out, text),
             Self::Nchan => websocket::frame(out, websocket::TEXT, &[text]),
+            Self::Nats => jetstream::publish(out, SUBJECT, text),
         }
     }
 }
@@ -107,9 +132,9 @@ struct Outcome {
     busy: f64,
 }
 
-/// Counts frames without keeping them: what of a head has come, and how much of a payload is still to be skipped.
-#[derive(Default)]
+/// Counts messages without keeping them: what of a head has come, and how much of a payload is still to be skipped.
 struct Counter {
+    head_of: HeadOf,
     head: Vec<u8>,
     skip: usize,
     text: bool,
@@ -117,15 +142,44 @@ struct Counter {
     bytes: u64,
 }
 
+/// Reads a head, if it is whole: whether it is of a message, and how many bytes follow it.
+type HeadOf = fn(&[u8]) -> Result<Option<(bool, usize)>>;
+
+/// Of a WebSocket frame.
+fn frame_head(bytes: &[u8]) -> Result<Option<(bool, usize)>> {
+    let Some((opcode, _, len)) = websocket::head(bytes) else { return Ok(None) };
+    ensure!(opcode != websocket::CLOSE, "a subscriber was closed");
+    Ok(Some((opcode == websocket::TEXT, len)))
+}
+
+/// Of a line of NATS's protocol. Its pings need no answer within the two minutes that they leave.
+fn line_head(bytes: &[u8]) -> Result<Option<(bool, usize)>> {
+    if !bytes.ends_with(b"\r\n") {
+        return Ok(None);
+    }
+    let line = std::str::from_utf8(bytes)?.trim_end();
+    ensure!(!line.starts_with("-ERR"), "a subscriber was told {line}");
+    let Some(message) = line.strip_prefix("MSG ") else { return Ok(Some((false, 0))) };
+    let size: usize = message.rsplit(' ').next().unwrap_or_default().parse().context("a message without a size")?;
+    Ok(Some((true, size + 2)))
+}
+
 impl Counter {
+    fn of_frames() -> Self {
+        Self { head_of: frame_head, head: Vec::new(), skip: 0, text: false, messages: 0, bytes: 0 }
+    }
+
+    fn of_lines() -> Self {
+        Self { head_of: line_head, ..Self::of_frames() }
+    }
+
     fn read(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             if self.skip == 0 {
                 self.head.push(bytes[0]);
                 bytes = &bytes[1..];
-                let Some((opcode, _, len)) = websocket::head(&self.head) else { continue };
-                ensure!(opcode != websocket::CLOSE, "a subscriber was closed");
-                self.text = opcode == websocket::TEXT;
+                let Some((message, len)) = (self.head_of)(&self.head)? else { continue };
+                self.text = message;
                 self.skip = len;
                 self.head.clear();
                 if len == 0 {
@@ -155,17 +209,16 @@ fn fan_out(
     in_flight: usize,
     (warm_up, measured): (Duration, Duration),
 ) -> Result<Outcome> {
-    let (publish_path, subscribe_path) = system.paths();
     let mut poll = Poll::new()?;
     let mut subscribers = Vec::with_capacity(SUBSCRIBERS);
     for i in 0..SUBSCRIBERS {
-        let stream = websocket::connect(server.address, subscribe_path)?;
+        let (stream, counter) = system.subscriber(server.address)?;
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
         poll.registry().register(&mut stream, Token(i), Interest::READABLE)?;
-        subscribers.push((stream, Counter::default()));
+        subscribers.push((stream, counter));
     }
-    let publisher = websocket::connect(server.address, publish_path)?;
+    let publisher = system.publisher(server.address)?;
     publisher.set_nonblocking(true)?;
     let mut publisher = TcpStream::from_std(publisher);
     poll.registry().register(&mut publisher, Token(SUBSCRIBERS), Interest::READABLE)?;
@@ -179,7 +232,7 @@ fn fan_out(
     let (mut first, mut last) = (None, None);
     let mut events = Events::with_capacity(1_024);
     let (mut buffer, mut out, mut text) = (vec![0_u8; 256 << 10], Vec::new(), [0_u8; PAYLOAD_BYTES]);
-    let (mut answers, mut inbox) = (Counter::default(), Inbox::default());
+    let (mut answers, mut inbox) = (Counter::of_frames(), Inbox::default());
     let cpu = server.cpu()?;
     loop {
         let now = start.elapsed();
@@ -272,6 +325,8 @@ fn check_answers(
                 squall::Squall::new(address).acknowledged(inbox, &mut Vec::new())?;
             }
             System::Nchan => answers.read(&buffer[..n])?,
+            // Nothing is acknowledged; that all subscribers got all messages is checked.
+            System::Nats => {}
         }
     }
 }
@@ -294,11 +349,24 @@ mod tests {
             bytes.extend(std::iter::repeat_n(b'x', len));
         }
         for size in [1, 2, 3, 7, 100, bytes.len()] {
-            let mut counter = Counter::default();
+            let mut counter = Counter::of_frames();
             for part in bytes.chunks(size) {
                 counter.read(part).unwrap();
             }
             assert_eq!((counter.messages, counter.bytes), (4, 505), "in parts of {size}");
         }
+    }
+
+    #[test]
+    fn messages_of_nats_are_counted_however_they_are_cut() {
+        let bytes = b"PING\r\nMSG fan 1 5\r\na\r\nbc\r\nMSG fan 1 0\r\n\r\n+OK\r\n";
+        for size in [1, 2, 3, 7, bytes.len()] {
+            let mut counter = Counter::of_lines();
+            for part in bytes.chunks(size) {
+                counter.read(part).unwrap();
+            }
+            assert_eq!((counter.messages, counter.bytes), (2, 9), "in parts of {size}");
+        }
+        assert!(Counter::of_lines().read(b"-ERR 'Slow Consumer'\r\n").is_err());
     }
 }

@@ -142,7 +142,7 @@ impl Measure {
 }
 
 /// Thousands with separators, small figures with two digits.
-fn figure(value: f64) -> String {
+pub fn figure(value: f64) -> String {
     if value.abs() < 100.0 {
         return format!("{value:.2}");
     }

@@ -1,10 +1,10 @@
 //! BullMQ on Redis, appendonly everysec. The load is a Node program, because BullMQ is a Node library.
 
-use std::fmt::Write as _;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{Child, ChildStdout, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
@@ -29,14 +29,91 @@ impl Tasks for BullMq {
     }
 
     fn start(&self, dir: &Path) -> Result<Box<dyn Queue>> {
-        let port = free_port()?;
-        let mut redis = command(Path::new("redis-server"), Core::Server);
-        redis.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
-        redis.args(["--appendfsync", "everysec", "--maxmemory-policy", "noeviction", "--dir"]).arg(dir);
-        let mut server = Server::start(redis, port, dir.join("log"))?;
-        server.wait_for_port()?;
-        Ok(Box::new(Running { server }))
+        Ok(Box::new(Running { server: redis(dir)? }))
     }
+}
+
+/// Starts Redis on `dir`, which may hold an append-only file already, and waits until that is read.
+pub fn redis(dir: &Path) -> Result<Server> {
+    let port = free_port()?;
+    let mut redis = command(Path::new("redis-server"), Core::Server);
+    redis.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
+    redis.args(["--appendfsync", "everysec", "--maxmemory-policy", "noeviction", "--dir"]).arg(dir);
+    let mut server = Server::start(redis, port, dir.join("log"))?;
+    server.wait_until(|address| pong(address).is_ok())?;
+    Ok(server)
+}
+
+/// As long as it loads it says so instead.
+fn pong(address: SocketAddr) -> Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(b"PING\r\n")?;
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer)?;
+    ensure!(&answer == b"+PONG", "not ready");
+    Ok(())
+}
+
+/// A Node program that goes on until it is dropped.
+pub struct Node {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Node {
+    fn start(verb: &str, arguments: &Value) -> Result<Self> {
+        let mut node = command(Path::new("node"), Core::Load);
+        node.arg(scripts().join("load.mjs")).arg(verb).arg(arguments.to_string());
+        let mut child = node.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("node does not start")?;
+        let lines = BufReader::new(child.stdout.take().context("no output")?);
+        Ok(Self { child, lines })
+    }
+
+    fn expect(&mut self, expected: &str) -> Result<()> {
+        let mut line = String::new();
+        self.lines.read_line(&mut line)?;
+        ensure!(line.trim_end() == expected, "BullMQ said {line:?} and not {expected:?}");
+        Ok(())
+    }
+
+    fn tell(&mut self, word: &str) -> Result<()> {
+        let mut stdin = self.child.stdin.as_ref().context("no input")?;
+        Ok(writeln!(stdin, "{word}")?)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// So many workers of an empty queue.
+pub fn idle(server: &Server, workers: u32) -> Result<Node> {
+    let mut node = Node::start("idle", &json!({"port": server.address.port(), "workers": workers}))?;
+    node.expect("idle")?;
+    Ok(node)
+}
+
+/// Fills a queue, kills Redis, starts it again; how long until its worker has the first job. Then takes all of them, to
+/// see that they are all there.
+pub fn recover(dir: &Path, each: u64) -> Result<Duration> {
+    let mut before = Running { server: redis(dir)? };
+    let published = before.publish(16, 100, Until::Count(each))?;
+    before.server.kill()?;
+    // Node itself takes longer to start than Redis does, and is not what is measured: it waits for the port.
+    let arguments = json!({"acked": published.acked, "concurrency": CONCURRENCY});
+    let mut node = Node::start("first", &arguments)?;
+    node.expect("loaded")?;
+    let start = Instant::now();
+    let server = redis(dir)?;
+    node.tell(&server.address.port().to_string())?;
+    node.expect("first")?;
+    let took = start.elapsed();
+    node.expect("all")?;
+    Ok(took)
 }
 
 struct Running {
@@ -122,7 +199,7 @@ pub fn version() -> String {
     for name in ["bullmq", "ws"] {
         let package = std::fs::read(scripts().join("node_modules").join(name).join("package.json")).unwrap_or_default();
         let package: Value = serde_json::from_slice(&package).unwrap_or_default();
-        let _ = write!(text, "{name} {} ", package["version"].as_str().unwrap_or("absent"));
+        text += &format!("{name} {} ", package["version"].as_str().unwrap_or("absent"));
     }
     text
 }

@@ -95,19 +95,7 @@ impl JetStream {
     /// A connection, and the subject at which it gets its answers.
     fn connect(&self) -> Result<(TcpStream, String)> {
         let inbox_subject = format!("_INBOX.{:06}", CONNECTIONS.fetch_add(1, Relaxed));
-        let mut stream = TcpStream::connect(self.address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(format!("{CONNECT}\r\nSUB {inbox_subject} 1\r\nPING\r\n").as_bytes())?;
-        let mut inbox = Inbox::default();
-        loop {
-            inbox.fill(&mut stream)?;
-            if let Some(at) = memchr::memmem::find(inbox.bytes(), b"PONG\r\n") {
-                inbox.consume(at + 6);
-                ensure!(inbox.bytes().is_empty(), "more than a greeting");
-                return Ok((stream, inbox_subject));
-            }
-        }
+        Ok((subscribe(self.address, &inbox_subject)?, inbox_subject))
     }
 
     /// A request to the API, and its answer.
@@ -142,6 +130,30 @@ impl JetStream {
         );
         self.pulled += batch;
     }
+}
+
+/// A connection that is subscribed to a subject, without JetStream: what is published there is handed on and not kept.
+pub fn subscribe(address: SocketAddr, subject: &str) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(format!("{CONNECT}\r\nSUB {subject} 1\r\nPING\r\n").as_bytes())?;
+    let mut inbox = Inbox::default();
+    loop {
+        inbox.fill(&mut stream)?;
+        if let Some(at) = memchr::memmem::find(inbox.bytes(), b"PONG\r\n") {
+            inbox.consume(at + 6);
+            ensure!(inbox.bytes().is_empty(), "more than a greeting");
+            return Ok(stream);
+        }
+    }
+}
+
+/// Appends one publish to a subject, without JetStream: it is not acknowledged.
+pub fn publish(out: &mut Vec<u8>, subject: &str, text: &[u8]) {
+    out.extend_from_slice(format!("PUB {subject} {}\r\n", text.len()).as_bytes());
+    out.extend_from_slice(text);
+    out.extend_from_slice(b"\r\n");
 }
 
 impl Wire for JetStream {

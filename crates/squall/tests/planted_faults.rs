@@ -32,7 +32,12 @@ struct Wanted {
     lose: bool,
     double: bool,
     swap: bool,
+    /// Lets a subscriber have some events, and then nothing any more.
+    hush: bool,
 }
+
+/// Events that a subscriber gets before the feed falls silent.
+const HEARD: usize = 10;
 
 struct Shim {
     url: String,
@@ -63,6 +68,19 @@ async fn relay(client: TcpStream, upstream: TcpStream, wanted: Wanted, planted: 
     let (mut from_upstream, mut to_upstream) = upstream.into_split();
     let Some(head) = read_head(&mut from_client).await else { return };
     to_upstream.write_all(&head).await.unwrap();
+    if wanted.hush && head.starts_with(b"GET /ws/events") {
+        tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_upstream).await });
+        let Some(head) = read_head(&mut from_upstream).await else { return };
+        to_client.write_all(&head).await.unwrap();
+        let mut heard = 0;
+        while let Some(frame) = Frame::read(&mut from_upstream).await {
+            heard += 1;
+            if heard <= HEARD && to_client.write_all(&frame.bytes(false)).await.is_err() {
+                return;
+            }
+        }
+        return;
+    }
     if !head.starts_with(b"GET /ws/work") {
         tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_upstream).await });
         let _ = tokio::io::copy(&mut from_upstream, &mut to_client).await;
@@ -251,10 +269,14 @@ max_dropped = 1
 "#;
 
 async fn run(wanted: Wanted) -> (Planted, storm_kit::Outcome) {
+    run_scenario(SCENARIO, wanted).await
+}
+
+async fn run_scenario(scenario: &str, wanted: Wanted) -> (Planted, storm_kit::Outcome) {
     let setup = Setup::new(env!("CARGO_BIN_EXE_squall")).config("[lanes.work]\nconcurrency = 100\n");
     let gateway = setup.start().await.unwrap();
     let shim = Shim::before(gateway.url(), wanted).await;
-    let storm = Storm::new(SCENARIO).args(&["--target", &shim.url]);
+    let storm = Storm::new(scenario).args(&["--target", &shim.url]);
     let outcome = tokio::time::timeout(Duration::from_secs(60), storm.run()).await.expect("the run ends");
     let planted = *shim.planted.lock().unwrap();
     (planted, outcome)
@@ -262,7 +284,7 @@ async fn run(wanted: Wanted) -> (Planted, storm_kit::Outcome) {
 
 #[tokio::test]
 async fn what_the_shim_does_is_found_and_named() {
-    let (planted, outcome) = run(Wanted { lose: true, double: true, swap: true }).await;
+    let (planted, outcome) = run(Wanted { lose: true, double: true, swap: true, ..Wanted::default() }).await;
     let (lost, doubled) = (planted.lost.unwrap(), planted.doubled.unwrap());
     let (first, second) = planted.swapped.unwrap();
     assert_eq!(outcome.code, Some(98), "{}", outcome.said());
@@ -292,6 +314,22 @@ async fn a_shim_that_does_nothing_changes_nothing() {
     let ledger = outcome.record().ledger.unwrap();
     assert_eq!((ledger.lost, ledger.reordered, ledger.duplicated.total()), (0, 0, 0), "{ledger:?}");
     assert!(ledger.acknowledged >= 250, "{ledger:?}");
+}
+
+#[tokio::test]
+async fn a_feed_that_falls_silent_is_found() {
+    let subscribers = "[[load]]\nworkload = \"subscribers\"\nexecutor = \"constant-vus\"\nduration = \"2s\"\n";
+    let promise = "[thresholds]\nfeed_gaps = \"count==0\"\nfeed_shortfall = \"count==0\"\n";
+    let scenario = format!("{}{subscribers}{promise}", SCENARIO.replace("settle = \"15s\"", "settle = \"5s\""));
+    for (hush, code) in [(true, 99), (false, 0)] {
+        let (_, outcome) = run_scenario(&scenario, Wanted { hush, ..Wanted::default() }).await;
+        assert_eq!(outcome.code, Some(code), "{}", outcome.said());
+        let record = outcome.record();
+        let missing = record.thresholds.iter().find(|it| it.selector == "feed_shortfall").unwrap().measured.unwrap();
+        assert_eq!(missing > 0.0, hush, "{:?}", record.thresholds);
+        let noted = record.notes.iter().any(|note| note.contains("never got to the end of the feed"));
+        assert_eq!(noted, hush, "{:?}", record.notes);
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ mod followers;
 mod iterations;
 mod pacer;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod vus;
 
 use std::collections::BTreeMap;

@@ -193,7 +193,12 @@ fn event_time(text: &str) -> Option<Time> {
 
 #[cfg(test)]
 mod tests {
+    use squall_report::statistics::Measured;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::engine::testing::Lone;
+    use crate::workloads::Workload;
 
     #[test]
     fn offsets() {
@@ -216,6 +221,29 @@ mod tests {
         assert_eq!(order.next(151, false), Follows::Well, "the gateway's feed ended before");
         order.told(&Gap { from: 152, to: 151, reason: GapReason::Epoch });
         assert_eq!(order.next(1, false), Follows::Well, "another store counts from the beginning");
+    }
+
+    #[test]
+    fn gaps_that_the_gateway_tells_are_counted_and_some_break_a_promise() {
+        let counted = |reason| {
+            let lone = Lone::new("workload = \"subscribers\"\nexecutor = \"constant-vus\"\nduration = \"1s\"\n", 8);
+            let Workload::Subscribers(config) = lone.core.run.loads[0].workload.clone() else { panic!("subscribers") };
+            let stop = CancellationToken::new();
+            let mut vu = Vu::new(config, Place { core: lone.core.clone(), load: 0, number: 0, open: false, stop });
+            vu.event(7, None, 100);
+            vu.gap(&Gap { from: 8, to: 10, reason });
+            let behind = lone.core.run.followers.behind(10).1;
+            let leaves = lone.leave();
+            let count = |metric| match leaves.tally.measure(&lone.registry, metric, &[]) {
+                Some(Measured::Counter(count)) => count,
+                other => panic!("{metric}: {other:?}"),
+            };
+            (count("feed_gaps_told"), count("feed_gaps"), behind)
+        };
+        assert_eq!(counted(GapReason::Retention), (3, 0, 0));
+        assert_eq!(counted(GapReason::Corrupt), (3, 3, 0));
+        assert_eq!(counted(GapReason::Ahead), (3, 3, 3));
+        assert_eq!(counted(GapReason::Epoch), (3, 3, 3));
     }
 
     #[test]
