@@ -259,10 +259,8 @@ impl Conductor {
     /// The run has broken. What broke it comes first; what broke because of that is only noted.
     fn fail(&mut self, message: String) {
         self.live.say(&message);
-        match self.record.ended {
-            Ended::Failed { message: ref first } if *first == message => {}
-            Ended::Failed { .. } => self.note_once(message),
-            _ => self.record.ended = Ended::Failed { message },
+        if let Some(also) = broke(&mut self.record.ended, message) {
+            self.note_once(also);
         }
     }
 
@@ -537,6 +535,31 @@ impl Conductor {
     }
 }
 
+/// Takes down that a run broke. Gives back what is not the first reason, and not the same once more.
+fn broke(ended: &mut Ended, message: String) -> Option<String> {
+    match ended {
+        Ended::Failed { message: first } => (*first != message).then_some(message),
+        _ => {
+            *ended = Ended::Failed { message };
+            None
+        }
+    }
+}
+
 const fn round_ms(span: Duration) -> Duration {
     Duration::from_millis(span.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_broke_first_is_why_the_run_broke() {
+        let mut ended = Ended::Interrupted;
+        assert_eq!(broke(&mut ended, "the gateway died".to_owned()), None);
+        assert_eq!(broke(&mut ended, PANICKED.to_owned()).as_deref(), Some(PANICKED));
+        assert_eq!(broke(&mut ended, "the gateway died".to_owned()), None);
+        assert_eq!(ended, Ended::Failed { message: "the gateway died".to_owned() });
+    }
 }
