@@ -124,7 +124,7 @@ async fn consume(store: &Arc<dyn Store>, count: u64) -> (u64, f64) {
             verb: SettleVerb::Ack,
         };
         for part in deliveries.chunks(100) {
-            flying.push_back(store.settle(Holder::Worker(id), part.iter().map(ack).collect()));
+            flying.push_back(store.settle(None, Holder::Worker(id), part.iter().map(ack).collect()));
             store.grant(id, part.len() as u32);
         }
         while flying.len() > 20 {

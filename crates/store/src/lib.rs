@@ -64,8 +64,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Acknowledges, refuses or extends leases, each on its own. Answers in the order given.
     ///
-    /// Each may fail with `NotHeld`: never leased to this holder, finished already, or the lease expired.
-    fn settle(&self, holder: Holder, settlements: Vec<Settlement>) -> Reply<Vec<Result<Settled>>>;
+    /// Each may fail with `NotHeld`: never leased to this holder, another tenant's, finished already, or the lease expired.
+    fn settle(&self, tenant: Option<&str>, holder: Holder, settlements: Vec<Settlement>)
+    -> Reply<Vec<Result<Settled>>>;
 
     /// Registers a worker connection. Nothing is delivered before [`Store::grant`] gives it credit.
     ///
@@ -81,6 +82,8 @@ pub trait Store: Send + Sync + 'static {
     fn close_worker(&self, worker: ConnectionId, release: bool);
 
     /// Pulls up to `credit` tasks of one lane, waiting up to `wait_ms` for the first. The leases are held by receipt.
+    ///
+    /// Dropping the reply ends the pull: what was leased for it by then is given back, and does not count as an attempt.
     fn lease(&self, tenant: Option<&str>, lane: &str, credit: u32, wait_ms: u64) -> Reply<Result<Vec<Delivery>>>;
 
     /// Creates a session. Fails with `SessionLimit`, or `SessionExists`.

@@ -141,7 +141,7 @@ async fn is_quiet(worker: &mut Worker) -> bool {
 }
 
 async fn settle(store: &dyn Store, holder: Holder, id: TaskId, verb: SettleVerb) -> crate::Result<Settled> {
-    store.settle(holder, vec![Settlement { id, receipt: None, verb }]).await.remove(0)
+    store.settle(None, holder, vec![Settlement { id, receipt: None, verb }]).await.remove(0)
 }
 
 fn nack(mode: NackMode) -> SettleVerb {
@@ -154,7 +154,7 @@ async fn pull_one(store: &dyn Store) -> Delivery {
 
 async fn settle_pulled(store: &dyn Store, delivery: &Delivery, verb: SettleVerb) -> crate::Result<Settled> {
     let settlement = Settlement { id: delivery.task.id, receipt: Some(delivery.receipt), verb };
-    store.settle(Holder::Receipts, vec![settlement]).await.remove(0)
+    store.settle(None, Holder::Receipts, vec![settlement]).await.remove(0)
 }
 
 fn session_id(text: &str) -> SessionId {
@@ -259,7 +259,15 @@ pub(crate) async fn another_tenant_sees_nothing(backend: &impl Backend) {
     let mut theirs = store.open_worker(spec).await.unwrap();
     store.grant(id_of, 1);
     assert!(is_quiet(&mut theirs).await);
-    assert_eq!(store.lease(Some("default"), "a", 1, 0).await.unwrap()[0].task.id, id);
+    let got = store.lease(Some("default"), "a", 1, 0).await.unwrap().remove(0);
+    assert_eq!(got.task.id, id);
+    // Not even with the receipt.
+    let ack = Settlement { id, receipt: Some(got.receipt), verb: SettleVerb::Ack };
+    for stranger in ["stranger", "nobody"] {
+        let refused = store.settle(Some(stranger), Holder::Receipts, vec![ack.clone()]).await.remove(0);
+        assert!(matches!(refused, Err(Error::NotHeld { .. })), "{refused:?}");
+    }
+    assert_eq!(store.settle(Some("default"), Holder::Receipts, vec![ack]).await, [Ok(Settled::Done)]);
 }
 
 pub(crate) async fn priority_goes_first(backend: &impl Backend) {
@@ -383,7 +391,7 @@ pub(crate) async fn only_the_holder_settles_and_only_once(backend: &impl Backend
     let pulled = pull_one(&*store).await;
     let forged =
         Settlement { id: second, receipt: Some(squall_protocol::Receipt(pulled.receipt.0 ^ 1)), verb: SettleVerb::Ack };
-    assert!(not_held(store.settle(Holder::Receipts, vec![forged]).await.remove(0)));
+    assert!(not_held(store.settle(None, Holder::Receipts, vec![forged]).await.remove(0)));
     assert_eq!(settle_pulled(&*store, &pulled, SettleVerb::Ack).await, Ok(Settled::Done));
 }
 
@@ -608,6 +616,13 @@ pub(crate) async fn a_pull_waits_for_the_first_task_and_no_longer(backend: &impl
     let third = publish(&*store, spec("3")).await;
     let got = pull_one(&*store).await;
     assert_eq!((got.task.id, got.attempt), (third, 1));
+    // Nor does one whose tasks were on their way already.
+    let pull = store.lease(None, "a", 5, 60_000);
+    let fourth = publish(&*store, spec("4")).await;
+    until(async || (store.task(None, fourth).await.unwrap().state == TaskState::Leased).then_some(())).await;
+    drop(pull);
+    let got = pull_one(&*store).await;
+    assert_eq!((got.task.id, got.attempt), (fourth, 1));
 }
 
 pub(crate) async fn a_paused_lane_delivers_nothing_until_it_is_resumed(backend: &impl Backend) {
@@ -918,6 +933,7 @@ pub(crate) async fn too_many_commands_are_refused(backend: &impl Backend) {
     let store = backend.open(options).await;
     assert_eq!(store.publish(&tenant(), vec![spec("1")]).await, [Err(Error::Overloaded)]);
     assert_eq!(store.lane("a").await.unwrap_err(), Error::Overloaded);
+    assert!(store.stats().await.is_ok(), "figures are wanted most when too much waits");
     store.close().await.unwrap();
 }
 

@@ -6,8 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use squall_protocol::lane::PauseRequest;
 use squall_protocol::task::{LeaseRequest, Leased};
-use squall_protocol::{ErrorBody, LaneView, NackMode, Page};
-use squall_store::{Delivery, Holder, SettleVerb, Settlement};
+use squall_protocol::{ErrorBody, LaneView, Page};
 
 use super::extract::{Id, Json, json, json_bytes};
 use crate::app::App;
@@ -90,31 +89,10 @@ pub(super) async fn lease(
     app.accepts_work()?;
     check::bound("credit", Some(lease.credit.into()), 1, 1_000)?;
     check::bound("wait_ms", Some(lease.wait_ms), 0, 30_000)?;
-    let reply = app.store.lease(caller.sees(), &lane, lease.credit, lease.wait_ms);
-    // A client that leaves while it waits must not take the tasks with it until their leases expire: whoever waits for the
-    // store outlives the request, and gives back what nobody took.
-    let (give, take) = tokio::sync::oneshot::channel();
-    let store = Arc::clone(&app.store);
-    app.tracker.spawn(async move {
-        if let Err(Ok(deliveries)) = give.send(reply.await) {
-            let give_back = |delivery: Delivery| Settlement {
-                id: delivery.task.id,
-                receipt: Some(delivery.receipt),
-                verb: SettleVerb::Nack {
-                    mode: NackMode::Release,
-                    delay_ms: None,
-                    reason: Some("the client left before it was answered".into()),
-                    pause_lane_ms: None,
-                },
-            };
-            let settlements: Vec<_> = deliveries.into_iter().map(give_back).collect();
-            if !settlements.is_empty() {
-                store.settle(Holder::Receipts, settlements).await;
-            }
-        }
-    });
+    // A client that leaves takes this future with it, and a drain ends the wait; the store takes back what nobody took.
     let deliveries = tokio::select! {
-        deliveries = take => deliveries.map_err(|_| squall_store::Error::Closed)??,
+        biased;
+        deliveries = app.store.lease(caller.sees(), &lane, lease.credit, lease.wait_ms) => deliveries?,
         () = app.draining.cancelled() => Vec::new(),
     };
     let mut text = br#"{"tasks":["#.to_vec();

@@ -260,7 +260,7 @@ async fn settle(
 ) -> Result<Settled, Refusal> {
     caller.may(Scope::Work)?;
     let settlement = Settlement { id, receipt: Some(receipt), verb };
-    let mut results = app.store.settle(Holder::Receipts, vec![settlement]).await;
+    let mut results = app.store.settle(caller.sees(), Holder::Receipts, vec![settlement]).await;
     match results.pop() {
         Some(result) => Ok(result?),
         None => Err(Refusal::new(ErrorCode::Internal, "the store gave no answer to this settlement")),

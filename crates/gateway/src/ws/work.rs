@@ -378,7 +378,7 @@ impl Connection {
         if !self.burst.settlements.is_empty() {
             let settlements = std::mem::take(&mut self.burst.settlements);
             let ids = settlements.iter().map(|settlement| settlement.id).collect();
-            let reply = self.app.store.settle(Holder::Worker(self.id), settlements);
+            let reply = self.app.store.settle(self.caller.sees(), Holder::Worker(self.id), settlements);
             self.settles.push_back(Unsettled { reply, ids });
         }
     }

@@ -34,11 +34,15 @@ use self::scheduler::takers::Takers;
 use self::scheduler::{Scheduler, Stage};
 use self::state::{Limits, Phase, Slot, State, Task};
 use self::timers::{Timer, Timers};
+pub use self::verbs::publish::publish_bytes;
 use crate::config::{Lane, OnSessionEnd, Options};
 use crate::{Delivery, Error, Result};
 
 /// Leases in one commit at most; what is left goes into the next, so that answers do not wait for a long queue.
 const MAX_LEASES_PER_COMMIT: usize = 8_192;
+
+/// What is said of a task whose deadline passed while nobody worked on it.
+const TOO_LATE: &str = "its deadline passed before it was done";
 
 /// Whose things a caller may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,6 +224,17 @@ impl Core {
         }
     }
 
+    /// Says anew how much the log takes, in the middle of a commit.
+    pub fn set_room(&mut self, room: Room) {
+        self.room = room;
+    }
+
+    /// Whether a publish of this size still fits into this commit.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.check_room(bytes, true).is_ok()
+    }
+
     /// The time of this commit.
     #[must_use]
     pub fn now(&self) -> Time {
@@ -363,6 +378,10 @@ impl Core {
             && self.session_is_over(task)
         {
             return self.give_up_with_session(slot, None);
+        }
+        if deadline(task).is_some_and(|at| at <= self.now) {
+            // While it was leased its timer went off for nothing, because its worker might still have finished it.
+            return self.bury(slot, DeadReason::DeadlineExceeded, TOO_LATE, false);
         }
         // Without a wish it goes back to where it was, in front of what came later.
         let due = asked_ms.map_or(due, |ms| self.now.plus_ms(ms));

@@ -1,13 +1,15 @@
 //! What waits for the committer: a bounded queue that many fill and one empties whole.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use squall_protocol::ConnectionId;
 use squall_protocol::task::Published;
+use squall_protocol::{ConnectionId, NackMode};
 use tokio::sync::{mpsc, oneshot};
 
+use super::shared::Shared;
 use crate::core::Core;
 use crate::{Delivery, Error, Holder, Result, SettleVerb, Settled, Settlement, StoreStats, TaskSpec, WorkerSpec};
 
@@ -17,19 +19,32 @@ pub type Answer = Box<dyn FnOnce(Option<&Error>) + Send>;
 /// A verb that is not worth a variant: decides, and says how to answer; or is told why it cannot be decided.
 pub type Verb = Box<dyn FnOnce(Result<&mut Core, &Error>) -> Answer + Send>;
 
+/// What a verb usually writes at most; one about very many tasks may want more, and says itself when it does not fit.
+const VERB_BYTES: usize = 2 << 20;
+
+/// Bytes of log that publishing a task takes at most.
+#[must_use]
+pub fn publish_bytes(task: &TaskSpec) -> usize {
+    crate::core::publish_bytes(task)
+}
+
 /// One command.
 pub enum Command {
     /// Publish tasks.
     Publish {
         /// Whose.
         tenant: Arc<str>,
-        /// What.
-        tasks: Vec<TaskSpec>,
+        /// What; those that an earlier commit took are gone.
+        tasks: VecDeque<TaskSpec>,
+        /// What became of those.
+        results: Vec<Result<Published>>,
         /// One for each.
         reply: oneshot::Sender<Vec<Result<Published>>>,
     },
     /// Settle leases.
     Settle {
+        /// Only tasks of this tenant.
+        tenant: Option<Box<str>>,
         /// Who says so.
         holder: Holder,
         /// What.
@@ -71,7 +86,7 @@ pub enum Command {
         /// For so long.
         wait_ms: u64,
         /// What was leased.
-        reply: oneshot::Sender<Result<Vec<Delivery>>>,
+        reply: oneshot::Sender<Result<Pulled>>,
     },
     /// Anything else.
     Verb(Verb),
@@ -85,6 +100,56 @@ pub enum Command {
         /// When all is on disk.
         reply: oneshot::Sender<Result<()>>,
     },
+}
+
+/// What a pull leased, on its way to whoever asked. When nobody takes it (they left, or stopped waiting while it was under way),
+/// the leases are given back uncounted, and not kept from others until they expire.
+pub struct Pulled {
+    deliveries: Vec<Delivery>,
+    shared: Arc<Shared>,
+}
+
+impl Pulled {
+    /// What was leased, to be handed out.
+    #[must_use]
+    pub fn new(deliveries: Vec<Delivery>, shared: Arc<Shared>) -> Self {
+        Self { deliveries, shared }
+    }
+
+    /// Takes all of it.
+    #[must_use]
+    pub fn take(mut self) -> Vec<Delivery> {
+        std::mem::take(&mut self.deliveries)
+    }
+}
+
+impl Drop for Pulled {
+    fn drop(&mut self) {
+        if !self.deliveries.is_empty() {
+            // What frees something is never refused; a store that is closed keeps the leases until they expire.
+            let _ = self.shared.queue.push(give_back(&self.deliveries), usize::MAX);
+        }
+    }
+}
+
+fn give_back(deliveries: &[Delivery]) -> Command {
+    let release = |delivery: &Delivery| Settlement {
+        id: delivery.task.id,
+        receipt: Some(delivery.receipt),
+        verb: SettleVerb::Nack {
+            mode: NackMode::Release,
+            delay_ms: None,
+            reason: Some("nobody was there to take it".into()),
+            pause_lane_ms: None,
+        },
+    };
+    let (reply, _) = oneshot::channel();
+    Command::Settle {
+        tenant: None,
+        holder: Holder::Receipts,
+        settlements: deliveries.iter().map(release).collect(),
+        reply,
+    }
 }
 
 /// The queue.
@@ -203,10 +268,31 @@ impl Command {
         }
     }
 
+    /// Bytes of log that it may take, as far as that can be said beforehand: of a batch its first task, because it can be cut after
+    /// any.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Publish { tasks, .. } => tasks.front().map_or(0, publish_bytes),
+            Self::Verb(_) => VERB_BYTES,
+            // From the reserve, which no publish touches.
+            _ => 0,
+        }
+    }
+
+    /// Whether it gives leases back, and nobody waits for its answer.
+    #[must_use]
+    pub fn gives_back(&self) -> bool {
+        matches!(self, Self::CloseWorker { .. }) || matches!(self, Self::Settle { reply, .. } if reply.is_closed())
+    }
+
     /// Answers with an error, without doing anything.
     pub fn refuse(self, error: &Error) {
         match self {
-            Self::Publish { tasks, reply, .. } => drop(reply.send(vec![Err(error.clone()); tasks.len()])),
+            Self::Publish { tasks, mut results, reply, .. } => {
+                results.resize(results.len() + tasks.len(), Err(error.clone()));
+                drop(reply.send(results));
+            }
             Self::Settle { settlements, reply, .. } => drop(reply.send(vec![Err(error.clone()); settlements.len()])),
             Self::OpenWorker { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Pull { reply, .. } => drop(reply.send(Err(error.clone()))),
@@ -230,7 +316,7 @@ mod tests {
 
     fn settle(holder: Holder, verb: SettleVerb) -> Command {
         let settlements = vec![Settlement { id: TaskId(Uuid::nil()), receipt: None, verb }];
-        Command::Settle { holder, settlements, reply: oneshot::channel().0 }
+        Command::Settle { tenant: None, holder, settlements, reply: oneshot::channel().0 }
     }
 
     fn ack() -> Command {
@@ -238,7 +324,12 @@ mod tests {
     }
 
     fn publish() -> Command {
-        Command::Publish { tenant: "t".into(), tasks: Vec::new(), reply: oneshot::channel().0 }
+        Command::Publish {
+            tenant: "t".into(),
+            tasks: VecDeque::new(),
+            results: Vec::new(),
+            reply: oneshot::channel().0,
+        }
     }
 
     fn push(queue: &Queue, command: Command) {

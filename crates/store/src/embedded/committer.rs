@@ -3,21 +3,22 @@
 //! Rule: no answer and no delivery leaves before the commit that contains its change. When a write or a sync fails, nobody
 //! knows what is on disk: the thread answers everything with `Unavailable` from then on, and says why.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use squall_protocol::SessionState;
 use squall_protocol::task::Published;
-use squall_protocol::{Receipt, SessionState};
 use tokio::sync::{mpsc, oneshot};
 
-use super::commands::{Answer, Command};
+use super::commands::{Answer, Command, Pulled, publish_bytes};
 use super::events::NameTable;
 use super::log::{Log, Written};
 use super::shared::Shared;
 use super::snapshot;
 use crate::config::Durability;
-use crate::core::{Core, Handout};
-use crate::{Delivery, Error, Holder, Result, SettleVerb, Settled, Settlement, StoreStats};
+use crate::core::{Core, Handout, Room};
+use crate::{Delivery, Error, Result, Settled, StoreStats};
 
 /// A commit is written when it has so many bytes, however many commands still wait.
 const MAX_COMMIT_BYTES: usize = 4 << 20;
@@ -34,7 +35,15 @@ const FULL_PAUSE: Duration = Duration::from_millis(100);
 
 enum Sink {
     Worker(mpsc::UnboundedSender<Vec<Delivery>>),
-    Pull(oneshot::Sender<Result<Vec<Delivery>>>),
+    Pull(oneshot::Sender<Result<Pulled>>),
+}
+
+/// How far a command got.
+enum Executed {
+    Whole,
+    /// The rest goes into the next commit.
+    InPart(Command),
+    Close(oneshot::Sender<Result<()>>),
 }
 
 enum Done {
@@ -50,8 +59,10 @@ pub struct Committer {
     shared: Arc<Shared>,
     /// By taker number.
     sinks: Vec<Option<Sink>>,
-    /// Settlements of our own: of deliveries that nobody was there to take.
+    /// Commands of our own: about workers that were not there to take their deliveries.
     returned: Vec<Command>,
+    /// The last commits: nothing is leased any more, because nobody would be there to work.
+    closing: bool,
     names: (usize, usize),
     looked: Instant,
 }
@@ -60,7 +71,16 @@ impl Committer {
     /// Takes over; what the core decided while it recovered is committed first.
     #[must_use]
     pub fn new(core: Core, log: Log, shared: Arc<Shared>) -> Self {
-        Self { core, log, shared, sinks: Vec::new(), returned: Vec::new(), names: (0, 0), looked: Instant::now() }
+        Self {
+            core,
+            log,
+            shared,
+            sinks: Vec::new(),
+            returned: Vec::new(),
+            closing: false,
+            names: (0, 0),
+            looked: Instant::now(),
+        }
     }
 
     /// Commits what the core decided while it recovered.
@@ -69,7 +89,8 @@ impl Committer {
     /// Those of writing.
     pub fn first_commit(&mut self) -> std::io::Result<()> {
         self.publish_names();
-        self.write()?;
+        let frames = self.write()?;
+        self.shared.feed.advance(frames, self.log.head());
         Ok(())
     }
 
@@ -77,21 +98,27 @@ impl Committer {
     pub fn run(mut self) {
         let _last_words = LastWords(Arc::clone(&self.shared));
         let mut waiting: Vec<Command> = Vec::new();
-        let mut batch: Vec<Command> = Vec::new();
+        let mut batch: VecDeque<Command> = VecDeque::new();
         let max_batch = self.shared.options.store.max_batch.max(1);
         loop {
             if batch.is_empty() {
                 let patience = self.patience();
                 let linger = self.may_linger().then_some(LINGER);
                 self.shared.queue.take(&mut waiting, patience, linger);
-                std::mem::swap(&mut waiting, &mut batch);
-                batch.append(&mut self.returned);
+                batch.extend(waiting.drain(..));
+                batch.extend(self.returned.drain(..));
             }
-            let mut commands = batch.into_iter();
-            let closing = self.commit(&mut commands, max_batch);
-            batch = commands.collect();
+            let closing = self.commit(&mut batch, max_batch);
             if let Some(reply) = closing {
-                for command in batch.into_iter().chain(self.shared.queue.close()) {
+                // What is given back because nobody takes it any more comes after the close, and is settled all the same.
+                let left = batch.into_iter().chain(self.shared.queue.close());
+                let (last, late): (Vec<_>, Vec<_>) = left.partition(Command::gives_back);
+                let mut last = VecDeque::from(last);
+                last.extend(self.returned.drain(..));
+                while !last.is_empty() {
+                    self.commit(&mut last, max_batch);
+                }
+                for command in late {
                     command.refuse(&Error::Closed);
                 }
                 let closed = self.finish();
@@ -122,13 +149,9 @@ impl Committer {
     }
 
     /// One commit. Answers the reply of a `Close`, if that came.
-    fn commit(
-        &mut self,
-        commands: &mut impl Iterator<Item = Command>,
-        max_batch: usize,
-    ) -> Option<oneshot::Sender<Result<()>>> {
+    fn commit(&mut self, commands: &mut VecDeque<Command>, max_batch: usize) -> Option<oneshot::Sender<Result<()>>> {
         if let Some(why) = self.shared.poison() {
-            return refuse_all(commands, &Error::Unavailable(why));
+            return self.refuse_all(commands, &Error::Unavailable(why));
         }
         let started = Instant::now();
         let room = self.log.room();
@@ -141,26 +164,36 @@ impl Committer {
         let mut closing = None;
         let mut count = 0;
         let enough = MAX_COMMIT_BYTES.min(room.publish / 2).max(64 << 10);
-        for command in commands {
-            count += 1;
-            match self.execute(command, &mut done) {
-                None => {}
-                Some(reply) => closing = Some(reply),
+        while let Some(command) = commands.pop_front() {
+            if !self.has_room_for(&command, count == 0) {
+                commands.push_front(command);
+                break;
             }
+            count += 1;
+            let executed = self.execute(command, &mut done, enough);
             self.core.journal().boundary();
+            match executed {
+                Executed::Whole => {}
+                Executed::InPart(rest) => {
+                    commands.push_front(rest);
+                    break;
+                }
+                Executed::Close(reply) => closing = Some(reply),
+            }
             if closing.is_some() || count >= max_batch || self.core.journal().len() >= enough {
                 break;
             }
         }
-        self.core.schedule();
+        self.closing |= closing.is_some();
+        if !self.closing {
+            self.core.schedule();
+        }
         let bytes = self.core.journal().len();
         match self.write() {
             Ok(frames) => {
                 self.shared.feed.advance(frames, self.log.head());
                 if bytes > 0 {
                     self.shared.metrics.committed(count, bytes, started.elapsed().as_secs_f64());
-                    let head = self.log.head();
-                    self.shared.head.send_if_modified(|seen| std::mem::replace(seen, head) != head);
                 }
                 self.count();
                 answer(done, None);
@@ -176,20 +209,43 @@ impl Committer {
         closing
     }
 
-    fn execute(&mut self, command: Command, done: &mut Vec<Done>) -> Option<oneshot::Sender<Result<()>>> {
+    /// Whether a command goes into this commit. One that may need more room than the log has just now begins the next commit,
+    /// and there the next segment is waited for: the disk is full only when that could not be made.
+    fn has_room_for(&mut self, command: &Command, first: bool) -> bool {
+        let need = command.bytes();
+        if self.core.has_room(need) {
+            return true;
+        }
+        if first {
+            let room = self.log.room_with_next();
+            self.shared.set_full(self.log.full());
+            self.core.set_room(room);
+        }
+        first
+    }
+
+    fn execute(&mut self, command: Command, done: &mut Vec<Done>, enough: usize) -> Executed {
         match command {
-            Command::Publish { tenant, tasks, reply } => {
-                let mut results = Vec::with_capacity(tasks.len());
-                for task in tasks {
+            Command::Publish { tenant, mut tasks, mut results, reply } => {
+                let begun = results.len();
+                while let Some(task) = tasks.front() {
+                    // Each task is published on its own, so a batch larger than a commit takes several. The first of a commit
+                    // goes on in any case: there is no more room to wait for.
+                    let used = self.core.journal().len();
+                    if results.len() > begun && (used >= enough || !self.core.has_room(publish_bytes(task))) {
+                        return Executed::InPart(Command::Publish { tenant, tasks, results, reply });
+                    }
+                    let Some(task) = tasks.pop_front() else { break };
                     results.push(self.core.publish(&tenant, task));
                     self.core.journal().boundary();
                 }
                 done.push(Done::Publish(reply, results));
             }
-            Command::Settle { holder, settlements, reply } => {
+            Command::Settle { tenant, holder, settlements, reply } => {
+                let scope = self.core.scope(tenant.as_deref());
                 let mut results = Vec::with_capacity(settlements.len());
                 for settlement in settlements {
-                    results.push(self.core.settle(holder, settlement));
+                    results.push(self.core.settle(scope, holder, settlement));
                     self.core.journal().boundary();
                 }
                 done.push(Done::Settle(reply, results));
@@ -221,9 +277,23 @@ impl Committer {
                 let stats = self.stats();
                 done.push(Done::Other(Box::new(|_| drop(reply.send(Ok(stats))))));
             }
-            Command::Close { reply } => return Some(reply),
+            Command::Close { reply } => return Executed::Close(reply),
         }
-        None
+        Executed::Whole
+    }
+
+    /// Answers all that waits with an error, but for the figures: they are wanted most when something is wrong.
+    fn refuse_all(&mut self, commands: &mut VecDeque<Command>, error: &Error) -> Option<oneshot::Sender<Result<()>>> {
+        self.core.begin(crate::now(), Room::default());
+        let mut closing = None;
+        for command in commands.drain(..) {
+            match command {
+                Command::Close { reply } => closing = Some(reply),
+                Command::Stats { reply } => drop(reply.send(Ok(self.stats()))),
+                other => other.refuse(error),
+            }
+        }
+        closing
     }
 
     fn set_sink(&mut self, taker: u32, sink: Sink) {
@@ -277,7 +347,7 @@ impl Committer {
 
     /// Hands deliveries out. What nobody takes comes back in the next commit.
     fn hand_out(&mut self) {
-        let Self { core, sinks, returned, .. } = self;
+        let Self { core, sinks, returned, shared, .. } = self;
         core.take_handouts(|Handout { taker, worker, deliveries }| match worker {
             Some(id) => {
                 let sent = match sinks.get(taker as usize) {
@@ -290,11 +360,9 @@ impl Committer {
             }
             None => {
                 let sink = sinks.get_mut(taker as usize).and_then(Option::take);
-                if let Some(Sink::Pull(reply)) = sink
-                    && let Err(Ok(unclaimed)) = reply.send(Ok(deliveries))
-                    && !unclaimed.is_empty()
-                {
-                    returned.push(give_back(&unclaimed));
+                if let Some(Sink::Pull(reply)) = sink {
+                    // What comes back here, because nobody waits any more, is given back as it is dropped.
+                    drop(reply.send(Ok(Pulled::new(deliveries, Arc::clone(shared)))));
                 }
             }
         });
@@ -377,22 +445,6 @@ impl Drop for LastWords {
     }
 }
 
-fn give_back(deliveries: &[Delivery]) -> Command {
-    let release = || SettleVerb::Nack {
-        mode: squall_protocol::NackMode::Release,
-        delay_ms: None,
-        reason: None,
-        pause_lane_ms: None,
-    };
-    let give_back = |delivery: &Delivery| Settlement {
-        id: delivery.task.id,
-        receipt: Some(Receipt(delivery.receipt.0)),
-        verb: release(),
-    };
-    let (reply, _) = oneshot::channel();
-    Command::Settle { holder: Holder::Receipts, settlements: deliveries.iter().map(give_back).collect(), reply }
-}
-
 fn answer(done: Vec<Done>, failed: Option<&Error>) {
     for done in done {
         match (done, failed) {
@@ -403,15 +455,4 @@ fn answer(done: Vec<Done>, failed: Option<&Error>) {
             (Done::Other(answer), failed) => answer(failed),
         }
     }
-}
-
-fn refuse_all(commands: &mut impl Iterator<Item = Command>, error: &Error) -> Option<oneshot::Sender<Result<()>>> {
-    let mut closing = None;
-    for command in commands {
-        match command {
-            Command::Close { reply } => closing = Some(reply),
-            other => other.refuse(error),
-        }
-    }
-    closing
 }

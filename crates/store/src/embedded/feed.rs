@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use squall_protocol::{Epoch, FeedRecord, Gap, GapReason};
+use tokio::sync::watch;
 
 use super::events::{self, NameTable, Place};
 use super::log::Written;
-use super::log::catalog::{Catalog, Segment};
+use super::log::catalog::{self, Catalog, Segment};
 use super::log::frame::{self, Header};
 use crate::FeedSlice;
 use crate::core::records::Records;
@@ -28,6 +29,9 @@ pub struct Feed {
     catalog: Arc<Catalog>,
     names: RwLock<Arc<NameTable>>,
     tail: RwLock<Tail>,
+    /// The last committed offset, for those who wait for the next. Moves while the tail is locked, so that nobody sees an event
+    /// there that is still in the future here, or the other way round.
+    moved: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +47,13 @@ impl Feed {
     #[must_use]
     pub fn new(epoch: Epoch, catalog: Arc<Catalog>, head: u64, names: NameTable) -> Self {
         let tail = Tail { head, ..Tail::default() };
-        Self { epoch, catalog, names: RwLock::new(Arc::new(names)), tail: RwLock::new(tail) }
+        Self {
+            epoch,
+            catalog,
+            names: RwLock::new(Arc::new(names)),
+            tail: RwLock::new(tail),
+            moved: watch::Sender::new(head),
+        }
     }
 
     /// From now on numbers stand for these names.
@@ -66,6 +76,13 @@ impl Feed {
             tail.bytes -= oldest.bytes.len();
         }
         tail.head = head;
+        self.moved.send_if_modified(|seen| std::mem::replace(seen, head) != head);
+    }
+
+    /// The last committed offset, and every change of it.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.moved.subscribe()
     }
 
     /// The last committed offset.
@@ -126,7 +143,9 @@ impl Feed {
             return Ok(slice);
         }
         let mut want = after + 1;
-        let oldest = self.catalog.oldest_offset();
+        // All from one look: what housekeeping takes away meanwhile can still be read, or is missing from the beginning.
+        let segments = self.catalog.all();
+        let oldest = catalog::oldest_offset(&segments);
         if oldest == 0 || want < oldest {
             let to = if oldest == 0 { head } else { oldest.min(head + 1) - 1 };
             slice.gap = Some(Gap { from: want, to, reason: GapReason::Retention });
@@ -134,9 +153,9 @@ impl Feed {
         }
         let names = Arc::clone(&self.names.read());
         while want <= head && slice.records.len() < limit {
-            let Some((segment, next)) = self.catalog.find(want) else { break };
+            let Some((segment, next)) = catalog::find(&segments, want) else { break };
             let before = slice.records.len();
-            let lost_to = self.read_segment(&segment, want, limit, &mut slice, &names)?;
+            let lost_to = self.read_segment(segment, want, limit, &mut slice, &names)?;
             let seen = slice.records.last().map_or(want - 1, |record| record.offset);
             if slice.records.len() > before {
                 want = seen + 1;
@@ -158,6 +177,10 @@ impl Feed {
             }
             slice.gap = Some(Gap { from: want, to, reason: GapReason::Corrupt });
             want = to + 1;
+        }
+        if slice.records.is_empty() && slice.gap.is_none() && want <= head {
+            // What cannot be found is missing, whatever the cause: a reader that is told nothing would take it for read.
+            slice.gap = Some(Gap { from: want, to: head, reason: GapReason::Corrupt });
         }
         Ok(slice)
     }

@@ -32,7 +32,7 @@ use squall_protocol::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::commands::{Command, Refused};
+use self::commands::{Command, Pulled, Refused};
 use self::committer::Committer;
 use self::events::NameTable;
 use self::feed::Feed;
@@ -166,8 +166,11 @@ fn read_or_make_epoch(dir: &Path, places: &Places) -> io::Result<Epoch> {
 impl Embedded {
     fn send(&self, command: Command) {
         let bound = match command {
-            // What frees something is never refused; connections and pulls bound how many of these there are.
-            Command::Grant { .. } | Command::CloseWorker { .. } | Command::Close { .. } => usize::MAX,
+            // What frees something is never refused; connections and pulls bound how many of these there are. Neither are figures:
+            // they are wanted most when too much waits, and the requests that ask for them are bounded.
+            Command::Grant { .. } | Command::CloseWorker { .. } | Command::Close { .. } | Command::Stats { .. } => {
+                usize::MAX
+            }
             _ => self.shared.options.store.max_queued_commands,
         };
         match self.shared.queue.push(command, bound) {
@@ -217,7 +220,8 @@ impl Store for Embedded {
     fn publish(&self, tenant: &Arc<str>, tasks: Vec<TaskSpec>) -> Reply<Vec<Result<Published>>> {
         let count = tasks.len();
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Publish { tenant: Arc::clone(tenant), tasks, reply });
+        let results = Vec::with_capacity(count);
+        self.send(Command::Publish { tenant: Arc::clone(tenant), tasks: tasks.into(), results, reply });
         answer.map(move |answer| answer.unwrap_or_else(|_| vec![Err(Error::Closed); count])).boxed()
     }
 
@@ -231,10 +235,15 @@ impl Store for Embedded {
         self.verb(move |core| core.cancel(core.scope(tenant.as_deref()), id))
     }
 
-    fn settle(&self, holder: Holder, settlements: Vec<Settlement>) -> Reply<Vec<Result<Settled>>> {
+    fn settle(
+        &self,
+        tenant: Option<&str>,
+        holder: Holder,
+        settlements: Vec<Settlement>,
+    ) -> Reply<Vec<Result<Settled>>> {
         let count = settlements.len();
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Settle { holder, settlements, reply });
+        self.send(Command::Settle { tenant: owned(tenant), holder, settlements, reply });
         answer.map(move |answer| answer.unwrap_or_else(|_| vec![Err(Error::Closed); count])).boxed()
     }
 
@@ -258,7 +267,7 @@ impl Store for Embedded {
     fn lease(&self, tenant: Option<&str>, lane: &str, credit: u32, wait_ms: u64) -> Reply<Result<Vec<Delivery>>> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Pull { tenant: owned(tenant), lane: lane.into(), credit, wait_ms, reply });
-        answer.map(|answer| answer.unwrap_or(Err(Error::Closed))).boxed()
+        answer.map(|answer| answer.unwrap_or(Err(Error::Closed)).map(Pulled::take)).boxed()
     }
 
     fn create_session(&self, tenant: &Arc<str>, new: NewSession) -> Reply<Result<SessionView>> {
@@ -352,7 +361,7 @@ impl Store for Embedded {
     }
 
     fn feed_head(&self) -> watch::Receiver<u64> {
-        self.shared.head.subscribe()
+        self.shared.feed.subscribe()
     }
 
     fn read_feed(&self, after: u64, limit: usize) -> Reply<Result<FeedSlice>> {

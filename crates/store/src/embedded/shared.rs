@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 use squall_protocol::Epoch;
-use tokio::sync::watch;
 
 use super::commands::Queue;
 use super::feed::Feed;
@@ -27,8 +26,6 @@ pub struct Shared {
     pub queue: Queue,
     /// The feed.
     pub feed: Feed,
-    /// The last committed offset, for those who wait for the next.
-    pub head: watch::Sender<u64>,
     /// The segments.
     pub catalog: Arc<Catalog>,
     /// What is counted.
@@ -59,7 +56,6 @@ impl Shared {
             places,
             epoch,
             queue: Queue::default(),
-            head: watch::Sender::new(feed.head()),
             feed,
             catalog,
             metrics: Metrics::default(),

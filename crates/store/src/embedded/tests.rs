@@ -277,7 +277,7 @@ async fn a_store_that_is_killed_has_all_that_it_answered() {
             receipt: Some(delivery.receipt),
             verb: SettleVerb::Ack,
         });
-        assert!(store.settle(Holder::Receipts, acks.collect()).await.iter().all(Result::is_ok));
+        assert!(store.settle(None, Holder::Receipts, acks.collect()).await.iter().all(Result::is_ok));
         let killed = tempfile::tempdir().unwrap();
         copy(dir.path(), killed.path());
         let back = open(killed.path(), options()).unwrap();
@@ -306,13 +306,14 @@ async fn segments_roll_fold_into_snapshots_and_go() {
         last = publish(&store, &payload).await.unwrap();
         let leased = store.lease(None, "a", 1, 0).await.unwrap().remove(0);
         let ack = Settlement { id: leased.task.id, receipt: Some(leased.receipt), verb: SettleVerb::Ack };
-        store.settle(Holder::Receipts, vec![ack]).await.remove(0).unwrap();
+        store.settle(None, Holder::Receipts, vec![ack]).await.remove(0).unwrap();
     }
-    // Thirty megabytes went through a log that keeps eight.
+    // Thirty megabytes went through a log that keeps eight. Whoever reads while segments go gets what is there, or is told.
     let started = std::time::Instant::now();
     while store.stats().await.unwrap().feed_oldest <= 1 {
         assert!(started.elapsed().as_secs() < 20, "old segments do not go");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let slice = store.read_feed(0, 1).await.unwrap();
+        assert!(!slice.records.is_empty() || slice.gap.is_some(), "nothing, and not a word of it: {slice:?}");
     }
     let slice = store.read_feed(0, 5).await.unwrap();
     let gap = slice.gap.expect("the beginning is gone");
@@ -335,7 +336,44 @@ async fn segments_roll_fold_into_snapshots_and_go() {
     assert_eq!((view.state, view.payload.unwrap().get()), (squall_protocol::TaskState::Leased, "\"keep\""));
     assert_eq!(back.task(None, last).await.unwrap().state, squall_protocol::TaskState::Done);
     let ack = Settlement { id: keep, receipt: Some(held.receipt), verb: SettleVerb::Ack };
-    back.settle(Holder::Receipts, vec![ack]).await.remove(0).unwrap();
+    back.settle(None, Holder::Receipts, vec![ack]).await.remove(0).unwrap();
+}
+
+#[tokio::test]
+async fn a_batch_larger_than_the_room_that_is_ready_waits_for_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), options()).unwrap();
+    let payload = format!("\"{}\"", "x".repeat(1 << 20));
+    // More than the first two segments together, in one command.
+    let answers = store.publish(&"default".into(), (0..30).map(|_| spec(&payload)).collect()).await;
+    let refused: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+    assert!(refused.is_empty(), "the disk has room: {refused:?}");
+    assert_eq!((answers.len(), store.lane("a").await.unwrap().ready.normal), (30, 30));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_reads_an_event_that_is_still_in_the_future() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options();
+    // Nothing to wait for, so that there are as many commits as can be.
+    options.store.durability = Durability::Interval;
+    let store = Arc::new(open(dir.path(), options).unwrap());
+    let head = store.feed_head();
+    let reader = std::thread::spawn({
+        let store = Arc::clone(&store);
+        move || {
+            let mut seen = 0;
+            while seen < 5_000 {
+                seen = store.shared.feed.head();
+                let known = *head.borrow();
+                assert!(known >= seen, "a reader that has seen {seen} would be told that it is ahead of {known}");
+            }
+        }
+    });
+    for n in 0..5_000 {
+        publish(&*store, &n.to_string()).await.unwrap();
+    }
+    reader.join().unwrap();
 }
 
 #[tokio::test]
@@ -367,7 +405,7 @@ async fn a_full_disk_refuses_publishes_and_nothing_else() {
     for _ in 0..half {
         let leased = store.lease(None, "a", 1, 1_000).await.unwrap().remove(0);
         let ack = Settlement { id: leased.task.id, receipt: Some(leased.receipt), verb: SettleVerb::Ack };
-        store.settle(Holder::Receipts, vec![ack]).await.remove(0).unwrap();
+        store.settle(None, Holder::Receipts, vec![ack]).await.remove(0).unwrap();
     }
     // With room again it goes on by itself.
     std::fs::remove_file(&ballast).unwrap();
@@ -416,10 +454,11 @@ async fn a_write_that_fails_ends_all_acceptance_and_says_why() {
     let refused = publish(&store, "2").await;
     assert!(matches!(&refused, Err(Error::Unavailable(why)) if why.contains("File too large")), "{refused:?}");
     let ack = Settlement { id: kept, receipt: Some(pull[0].receipt), verb: SettleVerb::Ack };
-    let refused = store.settle(Holder::Receipts, vec![ack]).await.remove(0);
+    let refused = store.settle(None, Holder::Receipts, vec![ack]).await.remove(0);
     assert!(matches!(refused, Err(Error::Unavailable(_))), "nothing is accepted any more: {refused:?}");
     let health = store.health();
     assert!(!health.ok && health.detail.contains("writing the log failed"), "{health:?}");
+    assert!(store.stats().await.is_ok(), "figures are wanted most when something is wrong");
     assert!(store.read_feed(0, 10).await.is_ok(), "what was committed can still be read");
     assert!(store.close().await.is_err());
     assert!(

@@ -10,7 +10,8 @@ pub(super) mod rate;
 pub(super) mod takers;
 mod weights;
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 use hashbrown::{Equivalent, HashMap, HashSet};
 use squall_protocol::{SessionId, Time};
@@ -91,6 +92,9 @@ pub(super) struct LaneQueues {
     queue_of_taker: HashMap<u32, u32>,
     /// The tasks of each key that are not finished, by order of publishing.
     flows: HashMap<FlowKey, VecDeque<(u64, Slot)>>,
+    /// By level: since when, slot and ticket of the ready tasks that have a key, blocked by it or not, the oldest on top. Others in
+    /// it may have left.
+    keyed: [BinaryHeap<Reverse<(Time, Slot, u32)>>; 3],
     /// Which worker has a session.
     homes: HashMap<FlowKey, u32>,
     /// Leases in the order in which they end, unless they were extended.
@@ -120,6 +124,7 @@ impl LaneQueues {
             queue_of_tenant: HashMap::new(),
             queue_of_taker: HashMap::new(),
             flows: HashMap::new(),
+            keyed: Default::default(),
             homes: HashMap::new(),
             leases: VecDeque::new(),
             ready: [0; 3],
@@ -164,9 +169,32 @@ impl LaneQueues {
         claim(&mut self.queue_of_tenant, &mut self.owners, task.tenant, Owner::Tenant(task.tenant))
     }
 
-    /// Ages of the longest waiting ready tasks that nothing but a worker is missing for.
+    /// Ages of the longest waiting ready tasks, counted from when their time had come. One that is blocked by its key waits too:
+    /// otherwise a key that is stuck would not be seen.
     pub(super) fn oldest_ready_ms(&self, marks: &[Mark], now: Time) -> [u64; 3] {
-        [0, 1, 2].map(|level| self.levels[level].oldest_since(marks).map_or(0, |since| now.since_ms(since)))
+        [0, 1, 2].map(|level| {
+            let keyed = self.keyed[level].peek().map(|Reverse((since, ..))| *since);
+            let oldest = [self.levels[level].oldest_since(marks), keyed].into_iter().flatten().min();
+            oldest.map_or(0, |since| now.since_ms(since))
+        })
+    }
+
+    /// A ready task of this level left. Keeps what is on top true, so that looking costs nothing, and forgets the rest when it
+    /// outnumbers those that are there.
+    fn forget_keyed(&mut self, level: usize, marks: &[Mark]) {
+        let waits = |slot: Slot, ticket: u32| {
+            let mark = &marks[slot as usize];
+            mark.ticket == ticket && matches!(mark.stage, Stage::Blocked | Stage::Eligible)
+        };
+        let keyed = &mut self.keyed[level];
+        while let Some(&Reverse((_, slot, ticket))) = keyed.peek()
+            && !waits(slot, ticket)
+        {
+            keyed.pop();
+        }
+        if keyed.len() > 2 * self.ready[level] as usize + 64 {
+            keyed.retain(|&Reverse((_, slot, ticket))| waits(slot, ticket));
+        }
     }
 }
 
@@ -279,7 +307,17 @@ impl Scheduler {
             return;
         }
         lane.ready[task.body.priority as usize] += 1;
+        self.note_keyed(slot, task, due);
         self.ready(slot, task, due, given_back);
+    }
+
+    /// A task's time has come: notes since when, if it has a key.
+    fn note_keyed(&mut self, slot: Slot, task: &Task, since: Time) {
+        let Self { marks, lanes, .. } = self;
+        let lane = &mut lanes[task.lane as usize];
+        if lane.flow(task).is_some() {
+            lane.keyed[task.body.priority as usize].push(Reverse((since, slot, marks[slot as usize].ticket)));
+        }
     }
 
     /// Its time has come: blocked by its key, or eligible. Counted as ready already.
@@ -314,6 +352,7 @@ impl Scheduler {
         lane.delayed -= 1;
         lane.ready[task.body.priority as usize] += 1;
         let Phase::Waiting { due } = task.phase else { return };
+        self.note_keyed(slot, task, due.min(now));
         self.ready(slot, task, due.min(now), false);
     }
 
@@ -329,10 +368,14 @@ impl Scheduler {
         match mark.stage {
             Stage::Out => {}
             Stage::Delayed => lane.delayed -= 1,
-            Stage::Blocked => lane.ready[level] -= 1,
+            Stage::Blocked => {
+                lane.ready[level] -= 1;
+                lane.forget_keyed(level, marks);
+            }
             Stage::Eligible => {
                 lane.ready[level] -= 1;
                 lane.levels[level].withdraw(mark.place, marks);
+                lane.forget_keyed(level, marks);
             }
             Stage::Leased => {
                 lane.leased -= 1;
@@ -430,6 +473,7 @@ impl Scheduler {
         *mark = Mark { ticket: mark.ticket.wrapping_add(1), place: worker, stage: Stage::Leased };
         let lane = &mut self.lanes[task.lane as usize];
         lane.leases.push_back((expires, slot, mark.ticket));
+        lane.forget_keyed(task.body.priority as usize, &self.marks);
         if home
             && let Some(flow) = lane.flow(task)
             && flow.session

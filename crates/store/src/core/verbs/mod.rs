@@ -3,7 +3,7 @@
 mod cancel;
 pub(super) mod dead_letters;
 mod lanes;
-mod publish;
+pub(super) mod publish;
 mod schedule;
 mod sessions;
 mod settle;

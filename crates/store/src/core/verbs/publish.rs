@@ -17,6 +17,14 @@ const LANE_FULL_RETRY_MS: u64 = 1_000;
 /// What a record takes in the log besides its texts, at most.
 const RECORD_BYTES: usize = 200;
 
+/// Bytes of log that a task takes at most.
+#[must_use]
+pub fn publish_bytes(spec: &TaskSpec) -> usize {
+    let text = |text: &Option<Box<str>>| text.as_deref().map_or(0, str::len);
+    let texts = spec.payload.len() + spec.kind.len() + text(&spec.key) + text(&spec.idempotency_key);
+    RECORD_BYTES + texts + spec.session.as_ref().map_or(0, |id| id.as_str().len())
+}
+
 impl Core {
     /// Decides on one task.
     ///
@@ -78,7 +86,7 @@ impl Core {
         if self.state.task_bytes() + State::task_cost(texts) > max {
             return Err(Error::Full(format!("the {max} bytes of memory set aside for tasks are taken")));
         }
-        self.check_room(RECORD_BYTES + texts + spec.idempotency_key.as_deref().map_or(0, str::len), true)?;
+        self.check_room(publish_bytes(&spec), true)?;
 
         let number = match known {
             Some(number) => number,

@@ -5,7 +5,7 @@ use squall_protocol::{DeadReason, NackMode};
 use crate::core::counts::Outcome;
 use crate::core::records::{Record, level_of};
 use crate::core::state::{Phase, Slot};
-use crate::core::{Core, scheduler::Stage};
+use crate::core::{Core, Scope, scheduler::Stage};
 use crate::{Error, Holder, Result, SettleVerb, Settled, Settlement};
 
 /// What a settlement takes in the log at most: a reason, a session, a key, a kind, and a lane that is paused.
@@ -16,8 +16,8 @@ impl Core {
     ///
     /// # Errors
     /// `NotHeld`, and `Full` when even the reserve of the disk is used up.
-    pub fn settle(&mut self, holder: Holder, settlement: Settlement) -> Result<Settled> {
-        let slot = self.held(holder, &settlement)?;
+    pub fn settle(&mut self, scope: Scope, holder: Holder, settlement: Settlement) -> Result<Settled> {
+        let slot = self.held(scope, holder, &settlement)?;
         self.check_room(RECORD_BYTES, false)?;
         match settlement.verb {
             SettleVerb::Ack => {
@@ -47,13 +47,15 @@ impl Core {
         }
     }
 
-    fn held(&self, holder: Holder, settlement: &Settlement) -> Result<Slot> {
+    fn held(&self, scope: Scope, holder: Holder, settlement: &Settlement) -> Result<Slot> {
         let id = settlement.id;
         let no = |why| Error::NotHeld { id: id.to_string(), why };
         let Some(slot) = self.state.find(id) else {
             return Err(no("there is no such task, or it was finished long ago"));
         };
-        let Some(task) = self.state.task(slot) else { return Err(no("there is no such task")) };
+        let Some(task) = self.state.task(slot).filter(|task| scope.has(task.tenant)) else {
+            return Err(no("there is no such task, or it was finished long ago"));
+        };
         let Phase::Leased { receipt, by_receipt, .. } = task.phase else {
             return Err(no(match task.phase {
                 Phase::Done { .. } => "it is done",

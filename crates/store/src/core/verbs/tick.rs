@@ -6,7 +6,7 @@ use crate::core::counts::Outcome;
 use crate::core::records::Record;
 use crate::core::state::Phase;
 use crate::core::timers::Timer;
-use crate::core::{Core, scheduler::Stage, session};
+use crate::core::{Core, TOO_LATE, scheduler::Stage, session};
 
 /// What one timer may write, at most; when the disk is full, timers wait.
 const RECORD_BYTES: usize = 2_048;
@@ -43,10 +43,10 @@ impl Core {
                 }
             }
             Timer::Deadline(slot, seq) => {
-                // A worker that has the task may still finish it.
+                // A worker that has the task may still finish it; if it fails or gives the task back, that is seen there.
                 let waits = |phase| matches!(phase, Phase::Waiting { .. });
                 if self.state.task(slot).is_some_and(|task| task.seq == seq && waits(task.phase)) {
-                    self.bury(slot, DeadReason::DeadlineExceeded, "its deadline passed before it was done", false);
+                    self.bury(slot, DeadReason::DeadlineExceeded, TOO_LATE, false);
                 }
             }
             Timer::Session(seq) => self.idle_session(seq),

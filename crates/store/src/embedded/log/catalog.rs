@@ -169,23 +169,10 @@ impl Catalog {
         self.segments.write().retain(|segment| segment.number != number);
     }
 
-    /// The segment that holds an offset, if it is not older than all, and the one after.
-    #[must_use]
-    pub fn find(&self, offset: u64) -> Option<(Arc<Segment>, Option<Arc<Segment>>)> {
-        let all = self.segments.read();
-        let holds = |segment: &Arc<Segment>| {
-            let first = segment.contents.lock().first_offset;
-            first != 0 && first <= offset
-        };
-        let at = all.iter().rposition(holds)?;
-        Some((Arc::clone(&all[at]), all.get(at + 1).map(Arc::clone)))
-    }
-
     /// The oldest offset that is kept; 0: none.
     #[must_use]
     pub fn oldest_offset(&self) -> u64 {
-        let all = self.segments.read();
-        all.iter().map(|segment| segment.contents.lock().first_offset).find(|&first| first != 0).unwrap_or(0)
+        oldest_offset(&self.segments.read())
     }
 
     /// Bytes on disk.
@@ -193,4 +180,21 @@ impl Catalog {
     pub fn bytes(&self) -> u64 {
         self.segments.read().iter().map(|segment| segment.size).sum()
     }
+}
+
+/// The oldest offset in these; 0: none.
+#[must_use]
+pub fn oldest_offset(segments: &[Arc<Segment>]) -> u64 {
+    segments.iter().map(|segment| segment.contents.lock().first_offset).find(|&first| first != 0).unwrap_or(0)
+}
+
+/// The one of these that holds an offset, if it is not older than all, and the one after.
+#[must_use]
+pub fn find(segments: &[Arc<Segment>], offset: u64) -> Option<(&Segment, Option<&Segment>)> {
+    let holds = |segment: &Arc<Segment>| {
+        let first = segment.contents.lock().first_offset;
+        first != 0 && first <= offset
+    };
+    let at = segments.iter().rposition(holds)?;
+    Some((&segments[at], segments.get(at + 1).map(|next| &**next)))
 }

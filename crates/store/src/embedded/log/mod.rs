@@ -134,6 +134,13 @@ impl Log {
         Room { publish: all.saturating_sub(RESERVE_BYTES) as usize, other: all as usize }
     }
 
+    /// The same, once the next segment is there too, or could not be made.
+    #[must_use]
+    pub fn room_with_next(&self) -> Room {
+        self.preparer.wait();
+        self.room()
+    }
+
     /// Why there is no room, if there is none.
     #[must_use]
     pub fn full(&self) -> Option<String> {
