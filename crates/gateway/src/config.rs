@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use squall_protocol::Priority;
@@ -61,10 +62,25 @@ pub struct Server {
     /// Bytes that may wait to be sent on one `/ws/work` connection; the gateway reads no further, and takes no more tasks
     /// from the store, until the peer has read some.
     pub max_unsent_bytes: usize,
-    /// How long a drain may take, from the signal to the exit.
+    /// How long a drain may take, from the signal to the exit. A fifth of it is kept for closing the store, whose snapshot is left
+    /// out when there is no time for it: the next start replays the log instead.
     pub drain_timeout_ms: u64,
     /// How often `health.json` is written.
     pub health_file_every_ms: u64,
+}
+
+impl Server {
+    /// From the signal to the exit.
+    #[must_use]
+    pub fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.drain_timeout_ms)
+    }
+
+    /// What of that is kept for whoever closes the store.
+    #[must_use]
+    pub fn closing_time(&self) -> Duration {
+        self.drain_timeout() / 5
+    }
 }
 
 impl Default for Server {

@@ -94,7 +94,8 @@ impl Bound {
     }
 
     /// Serves until it is told to stop, then drains: accepts no more, returns leases, closes WebSockets with 1001, and waits for
-    /// what is being answered, up to `server.drain_timeout_ms`. The store stays open; closing it is its owner's business.
+    /// what is being answered, up to `server.drain_timeout_ms` without what is kept for closing the store: that stays open, and
+    /// closing it is its owner's business.
     ///
     /// # Errors
     /// When listening fails for good.
@@ -110,12 +111,13 @@ impl Bound {
         app.draining.cancel();
         app.stopping.cancel();
         app.tracker.close();
-        let deadline = Duration::from_millis(app.config.server.drain_timeout_ms);
-        if tokio::time::timeout(deadline, app.tracker.wait()).await.is_err() {
+        let closing_time = app.config.server.closing_time();
+        let patience = app.config.server.drain_timeout() - closing_time;
+        if tokio::time::timeout(patience, app.tracker.wait()).await.is_err() {
             tracing::warn!(left = app.tracker.len(), "the drain took too long; what is left is dropped");
             app.kill.cancel();
             // Dropping is quick; whoever does not even do that is left to the end of the process.
-            let _ = tokio::time::timeout(Duration::from_secs(1), app.tracker.wait()).await;
+            let _ = tokio::time::timeout(closing_time / 4, app.tracker.wait()).await;
         }
         app.kill.cancel();
         for task in background {

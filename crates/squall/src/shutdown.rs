@@ -1,6 +1,7 @@
 //! Signals: the first asks everything to end in order, the second ends the process.
 
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use nix::unistd::{Pid, getppid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -40,6 +41,37 @@ pub(crate) fn on_signals() -> std::io::Result<(CancellationToken, oneshot::Recei
         let _ = tell.send(128 + second.1 as u8);
     });
     Ok((token, second))
+}
+
+/// When everything is to be over.
+#[derive(Clone, Debug)]
+pub(crate) struct Deadline {
+    timeout: Duration,
+    at: Arc<OnceLock<Instant>>,
+}
+
+impl Deadline {
+    /// So long after the signal.
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self { timeout, at: Arc::default() }
+    }
+
+    /// Begins when `stop` is cancelled.
+    ///
+    /// Must be called inside a runtime.
+    pub(crate) fn begins_with(&self, stop: CancellationToken) {
+        let deadline = self.clone();
+        tokio::spawn(async move {
+            stop.cancelled().await;
+            deadline.left();
+        });
+    }
+
+    /// How much time is left. Whoever ends without a signal begins it by asking.
+    pub(crate) fn left(&self) -> Duration {
+        let at = self.at.get_or_init(|| Instant::now() + self.timeout);
+        at.saturating_duration_since(Instant::now())
+    }
 }
 
 /// Says to a gateway whose child it is; it then stops when that process is gone, so that a storm that was killed leaves

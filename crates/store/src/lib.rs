@@ -23,6 +23,7 @@ pub(crate) mod suite;
 pub mod verbs;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use squall_protocol::{
@@ -155,8 +156,15 @@ pub trait Store: Send + Sync + 'static {
     /// Registers the store's own counters and histograms.
     fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry);
 
-    /// Stops: commits what is queued, answers it, writes a snapshot, closes. Later commands get `Closed`.
-    fn close(&self) -> Reply<Result<()>>;
+    /// Stops: commits what is queued, answers it, syncs, and closes. Later commands get `Closed`.
+    ///
+    /// A snapshot is written too if that takes less than `snapshot_within`; without one the next start has more to replay.
+    fn close_within(&self, snapshot_within: Duration) -> Reply<Result<()>>;
+
+    /// The same, however long it takes.
+    fn close(&self) -> Reply<Result<()>> {
+        self.close_within(Duration::MAX)
+    }
 }
 
 /// The clock's time now.

@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::exit::Exit;
+use crate::shutdown::Deadline;
 use crate::{logging, shutdown};
 
-/// How long threads that still read or write files may take when everything else has ended.
+/// How long threads that still read or write files may take when everything else has ended, unless the deadline is nearer.
 const LAST_THREADS: Duration = Duration::from_secs(2);
 
 /// Serves until SIGTERM or SIGINT. The ready line on standard output is `listening on http://ADDR`; whoever starts a gateway
@@ -26,16 +27,19 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<Exit> {
         None => tracing::info!("configuration: the built-in one; `squall config show` prints it"),
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let drain_timeout = settings.gateway.server.drain_timeout();
+    let deadline = Deadline::new(drain_timeout);
     let outcome = runtime.block_on(async {
         let stop = shutdown::on_signal()?;
         shutdown::with_parent(&stop);
-        run(settings.gateway, stop).await
+        deadline.begins_with(stop.clone());
+        run(settings.gateway, stop, &deadline).await
     });
-    runtime.shutdown_timeout(LAST_THREADS);
+    runtime.shutdown_timeout(deadline.left().min(LAST_THREADS));
     outcome.map(|()| Exit::OK)
 }
 
-async fn run(config: squall_gateway::Config, stop: CancellationToken) -> anyhow::Result<()> {
+async fn run(config: squall_gateway::Config, stop: CancellationToken, deadline: &Deadline) -> anyhow::Result<()> {
     let (dir, options) = (config.server.data_dir.clone(), config.store_options());
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make the data directory {}", dir.display()))?;
     let dir = dir.canonicalize().with_context(|| dir.display().to_string())?;
@@ -52,8 +56,23 @@ async fn run(config: squall_gateway::Config, stop: CancellationToken) -> anyhow:
         anyhow::Ok(())
     };
     let served = served.await;
-    let closed = store.close().await.context("closing the store");
+    let closed = close(store, deadline).await;
     served.and(closed)
+}
+
+/// Closes the store before the deadline, whatever its disk does: half of what is left is for a snapshot, which can be left out.
+async fn close(store: Arc<dyn Store>, deadline: &Deadline) -> anyhow::Result<()> {
+    let left = deadline.left();
+    let closing = tokio::spawn(store.close_within(left / 2));
+    match tokio::time::timeout(left - left / 10, closing).await {
+        Ok(closed) => closed?.context("closing the store"),
+        Err(_) => {
+            tracing::warn!("the store took too long to close; its log has all that was answered");
+            // To drop it would be to wait for it.
+            std::mem::forget(store);
+            Ok(())
+        }
+    }
 }
 
 /// A closed standard output must not keep a gateway from serving.

@@ -97,6 +97,8 @@ pub enum Command {
     },
     /// The last one.
     Close {
+        /// A snapshot that is not done by then is left out; absent: it takes its time.
+        snapshot_until: Option<Instant>,
         /// When all is on disk.
         reply: oneshot::Sender<Result<()>>,
     },
@@ -298,7 +300,7 @@ impl Command {
             Self::Pull { reply, .. } => drop(reply.send(Err(error.clone()))),
             Self::Stats { reply } => drop(reply.send(Err(error.clone()))),
             // Closing a store that is closed, or broken, is no error: there is nothing left to do.
-            Self::Close { reply } => drop(reply.send(Ok(()))),
+            Self::Close { reply, .. } => drop(reply.send(Ok(()))),
             Self::Verb(verb) => verb(Err(error))(Some(error)),
             Self::Grant { .. } | Self::CloseWorker { .. } => {}
         }

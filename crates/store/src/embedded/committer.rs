@@ -38,12 +38,18 @@ enum Sink {
     Pull(oneshot::Sender<Result<Pulled>>),
 }
 
+/// The last command.
+struct Closing {
+    snapshot_until: Option<Instant>,
+    reply: oneshot::Sender<Result<()>>,
+}
+
 /// How far a command got.
 enum Executed {
     Whole,
     /// The rest goes into the next commit.
     InPart(Command),
-    Close(oneshot::Sender<Result<()>>),
+    Close(Closing),
 }
 
 enum Done {
@@ -109,7 +115,7 @@ impl Committer {
                 batch.extend(self.returned.drain(..));
             }
             let closing = self.commit(&mut batch, max_batch);
-            if let Some(reply) = closing {
+            if let Some(Closing { snapshot_until, reply }) = closing {
                 // What is given back because nobody takes it any more comes after the close, and is settled all the same.
                 let left = batch.into_iter().chain(self.shared.queue.close());
                 let (last, late): (Vec<_>, Vec<_>) = left.partition(Command::gives_back);
@@ -121,7 +127,7 @@ impl Committer {
                 for command in late {
                     command.refuse(&Error::Closed);
                 }
-                let closed = self.finish();
+                let closed = self.finish(snapshot_until);
                 drop(self);
                 let _ = reply.send(closed);
                 return;
@@ -148,8 +154,8 @@ impl Committer {
         self.shared.options.store.durability == Durability::Commit && !self.core.has_ready()
     }
 
-    /// One commit. Answers the reply of a `Close`, if that came.
-    fn commit(&mut self, commands: &mut VecDeque<Command>, max_batch: usize) -> Option<oneshot::Sender<Result<()>>> {
+    /// One commit. Answers the `Close`, if that came.
+    fn commit(&mut self, commands: &mut VecDeque<Command>, max_batch: usize) -> Option<Closing> {
         if let Some(why) = self.shared.poison() {
             return self.refuse_all(commands, &Error::Unavailable(why));
         }
@@ -178,7 +184,7 @@ impl Committer {
                     commands.push_front(rest);
                     break;
                 }
-                Executed::Close(reply) => closing = Some(reply),
+                Executed::Close(last) => closing = Some(last),
             }
             if closing.is_some() || count >= max_batch || self.core.journal().len() >= enough {
                 break;
@@ -277,18 +283,18 @@ impl Committer {
                 let stats = self.stats();
                 done.push(Done::Other(Box::new(|_| drop(reply.send(Ok(stats))))));
             }
-            Command::Close { reply } => return Executed::Close(reply),
+            Command::Close { snapshot_until, reply } => return Executed::Close(Closing { snapshot_until, reply }),
         }
         Executed::Whole
     }
 
     /// Answers all that waits with an error, but for the figures: they are wanted most when something is wrong.
-    fn refuse_all(&mut self, commands: &mut VecDeque<Command>, error: &Error) -> Option<oneshot::Sender<Result<()>>> {
+    fn refuse_all(&mut self, commands: &mut VecDeque<Command>, error: &Error) -> Option<Closing> {
         self.core.begin(crate::now(), Room::default());
         let mut closing = None;
         for command in commands.drain(..) {
             match command {
-                Command::Close { reply } => closing = Some(reply),
+                Command::Close { snapshot_until, reply } => closing = Some(Closing { snapshot_until, reply }),
                 Command::Stats { reply } => drop(reply.send(Ok(self.stats()))),
                 other => other.refuse(error),
             }
@@ -412,7 +418,7 @@ impl Committer {
         }
     }
 
-    fn finish(&mut self) -> Result<()> {
+    fn finish(&mut self, snapshot_until: Option<Instant>) -> Result<()> {
         let unavailable = |error: std::io::Error| Error::Unavailable(error.to_string());
         self.shared.stop_helpers();
         if let Some(why) = self.shared.poison() {
@@ -421,8 +427,10 @@ impl Committer {
         }
         self.log.dirty().sync().map_err(unavailable)?;
         let (dir, epoch) = (&self.shared.places.snapshots, self.shared.epoch);
-        // A full disk is no reason not to close: the log has everything.
-        if let Err(error) = snapshot::write(dir, epoch, self.core.state(), self.log.position(), self.core.now()) {
+        let too_late = || snapshot_until.is_some_and(|until| Instant::now() >= until);
+        let (position, now) = (self.log.position(), self.core.now());
+        // No time, or a full disk, is no reason not to close: the log has everything.
+        if let Err(error) = snapshot::write(dir, epoch, self.core.state(), position, now, too_late) {
             tracing::warn!(%error, "no snapshot at closing; the next start replays the log instead");
         }
         Ok(())

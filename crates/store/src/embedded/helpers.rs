@@ -126,7 +126,11 @@ fn fold(shared: &Shared, closed: &[Arc<Segment>]) -> io::Result<()> {
             next.time = header.time;
         }
     }
-    let bytes = snapshot::write(&shared.places.snapshots, shared.epoch, &next.state, next.position, next.time)?;
+    let (dir, stopping) = (&shared.places.snapshots, || shared.stopping());
+    let bytes = match snapshot::write(dir, shared.epoch, &next.state, next.position, next.time, stopping) {
+        Err(_) if shared.stopping() => return Ok(()),
+        written => written?,
+    };
     shared.set_snapshot_bytes(bytes);
     tracing::info!(
         bytes,

@@ -21,6 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{FutureExt, ready};
 use parking_lot::Mutex;
@@ -203,7 +204,7 @@ impl Embedded {
 impl Drop for Embedded {
     fn drop(&mut self) {
         let (reply, _) = oneshot::channel();
-        self.send(Command::Close { reply });
+        self.send(Command::Close { snapshot_until: None, reply });
         self.shared.stop_helpers();
         // Until the last write is done nobody else may open the directory, so wait for it.
         for thread in self.threads.lock().drain(..) {
@@ -411,9 +412,9 @@ impl Store for Embedded {
         self.shared.metrics.register(registry);
     }
 
-    fn close(&self) -> Reply<Result<()>> {
+    fn close_within(&self, snapshot_within: Duration) -> Reply<Result<()>> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Close { reply });
+        self.send(Command::Close { snapshot_until: Instant::now().checked_add(snapshot_within), reply });
         let (threads, lock) = (Arc::clone(&self.threads), Arc::clone(&self.lock));
         let closed = move |answer: std::result::Result<Result<()>, oneshot::error::RecvError>| {
             // The committer is done; what is left of the threads ends within one of their rests.

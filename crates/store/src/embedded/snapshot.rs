@@ -55,13 +55,20 @@ pub fn list(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(batches)
 }
 
-/// Writes a snapshot, and removes all but the last two. Answers its size in bytes.
+/// Writes a snapshot, and removes all but the last two. Answers its size in bytes. Asks `give_up` again and again.
 ///
 /// # Errors
-/// Those of writing. Nothing has changed then.
-pub fn write(dir: &Path, epoch: Epoch, state: &State, position: Position, time: Time) -> io::Result<u64> {
+/// Those of writing, and `TimedOut` when it was given up. Nothing has changed then.
+pub fn write(
+    dir: &Path,
+    epoch: Epoch,
+    state: &State,
+    position: Position,
+    time: Time,
+    give_up: impl Fn() -> bool,
+) -> io::Result<u64> {
     let temporary = dir.join("snapshot.tmp");
-    let written = write_file(&temporary, epoch, state, position, time);
+    let written = write_file(&temporary, epoch, state, position, time, give_up);
     let bytes = match written {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -77,7 +84,19 @@ pub fn write(dir: &Path, epoch: Epoch, state: &State, position: Position, time: 
     Ok(bytes)
 }
 
-fn write_file(path: &Path, epoch: Epoch, state: &State, position: Position, time: Time) -> io::Result<u64> {
+fn write_file(
+    path: &Path,
+    epoch: Epoch,
+    state: &State,
+    position: Position,
+    time: Time,
+    give_up: impl Fn() -> bool,
+) -> io::Result<u64> {
+    let go_on = || {
+        let given_up = || io::Error::new(io::ErrorKind::TimedOut, "there was no time for it");
+        if give_up() { Err(given_up()) } else { Ok(()) }
+    };
+    go_on()?;
     let mut file = BufWriter::with_capacity(BLOCK, File::create(path)?);
     let mut header = [0; HEADER];
     header[..8].copy_from_slice(&MAGIC);
@@ -96,6 +115,7 @@ fn write_file(path: &Path, epoch: Epoch, state: &State, position: Position, time
         block = postcard::to_extend(entry, std::mem::take(&mut block)).map_err(io::Error::other)?;
         entries += 1;
         if block.len() >= BLOCK {
+            go_on()?;
             total += write_block(&mut file, &block)?;
             block.clear();
         }
@@ -104,6 +124,7 @@ fn write_file(path: &Path, epoch: Epoch, state: &State, position: Position, time
     if !block.is_empty() {
         total += write_block(&mut file, &block)?;
     }
+    go_on()?;
     // An empty block, then how many entries there were: a file that ends early is noticed.
     total += write_block(&mut file, &[])?;
     file.write_all(&entries.to_le_bytes())?;

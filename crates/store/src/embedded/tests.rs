@@ -340,6 +340,21 @@ async fn segments_roll_fold_into_snapshots_and_go() {
 }
 
 #[tokio::test]
+async fn a_store_that_has_no_time_closes_without_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = || std::fs::read_dir(dir.path().join("snapshots")).unwrap().count();
+    let store = open(dir.path(), options()).unwrap();
+    let id = publish(&store, "1").await.unwrap();
+    store.close_within(std::time::Duration::ZERO).await.unwrap();
+    assert_eq!(files(), 0, "neither a snapshot nor half of one");
+    drop(store);
+    let store = open(dir.path(), options()).unwrap();
+    assert_eq!(store.task(None, id).await.unwrap().state, squall_protocol::TaskState::Ready);
+    store.close().await.unwrap();
+    assert_eq!(files(), 1);
+}
+
+#[tokio::test]
 async fn a_batch_larger_than_the_room_that_is_ready_waits_for_more() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), options()).unwrap();
