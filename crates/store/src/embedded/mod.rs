@@ -95,7 +95,7 @@ fn start(dir: &Path, options: Options, lock: File) -> io::Result<Embedded> {
     let places = Places::under(dir);
     places.create()?;
     let epoch = read_or_make_epoch(dir, &places)?;
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let max_segment = options.store.segment_bytes.max(FIRST_BYTES);
     let recovered = recovery::recover(&places, epoch, limits(&options), FIRST_BYTES)?;
     let now = crate::now().max(recovered.time);
