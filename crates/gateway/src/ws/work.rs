@@ -4,8 +4,9 @@
 //! is handled, all that is to be said is put into one buffer, and the buffer goes out in one write. A burst of frames
 //! becomes one `publish` and one `settle` for the store.
 //!
-//! Bounds: unanswered publishes (`server.max_unanswered_publishes`) and bytes to send (`server.max_unsent_bytes`). At
-//! either the connection reads no further, so that the peer's own socket fills up. Deliveries are bounded by credit.
+//! Bounds: unanswered publishes (`server.max_unanswered_publishes`), unanswered settlements, and bytes to send
+//! (`server.max_unsent_bytes`). At any of them the connection reads no further, so that the peer's own socket fills up.
+//! Deliveries are bounded by credit, and become bytes only while there is room to send.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -42,6 +43,8 @@ use crate::server::ConnectionSlot;
 
 /// Credit that one connection may have outstanding.
 const MAX_CREDIT: u32 = 65_536;
+/// Acks, nacks and extends that the store may have to answer. Honest workers settle what they hold, which credit bounds.
+const MAX_UNANSWERED_SETTLEMENTS: usize = 16_384;
 /// Frames of one burst that go to the store together.
 const MAX_BURST: usize = 1_024;
 /// Room in a frame for everything that is not payload.
@@ -79,7 +82,11 @@ struct Connection {
     unanswered: usize,
     unanswered_bytes: usize,
     settles: VecDeque<Unsettled>,
+    /// Settlements that the store has not answered, those of the burst included.
+    unsettled: usize,
     worker: WorkerState,
+    /// Deliveries that wait for room to be sent; the store has their payloads.
+    pending: VecDeque<Delivery>,
     /// Credit that was granted and not used.
     credit: u32,
     stage: Stage,
@@ -100,6 +107,7 @@ struct Burst {
     /// Tasks that were refused here, by their place among all of the burst.
     refused: Vec<(usize, WireError)>,
     settlements: Vec<Settlement>,
+    credit: u32,
 }
 
 impl Burst {
@@ -157,7 +165,9 @@ impl Connection {
             unanswered: 0,
             unanswered_bytes: 0,
             settles: VecDeque::new(),
+            unsettled: 0,
             worker: WorkerState::None,
+            pending: VecDeque::new(),
             credit: 0,
             stage: Stage::Open,
             peer_closed: false,
@@ -200,6 +210,7 @@ impl Connection {
         self.has_room_to_send()
             && self.unanswered < server.max_unanswered_publishes
             && self.unanswered_bytes < server.max_unanswered_bytes
+            && self.unsettled < MAX_UNANSWERED_SETTLEMENTS
     }
 
     fn may_read(&self) -> bool {
@@ -328,6 +339,7 @@ impl Connection {
     }
 
     fn settle(&mut self, id: TaskId, verb: SettleVerb) {
+        self.unsettled += 1;
         self.burst.settlements.push(Settlement { id, receipt: None, verb });
     }
 
@@ -337,9 +349,7 @@ impl Connection {
         }
         self.credit = checked_credit(self.credit, more)?;
         if matches!(self.worker, WorkerState::Open(_)) {
-            // What was acknowledged before is settled before: that may be what makes room for the next delivery.
-            self.flush_burst();
-            self.app.store.grant(self.id, more);
+            self.burst.credit += more;
         }
         Ok(())
     }
@@ -381,6 +391,11 @@ impl Connection {
             let reply = self.app.store.settle(self.caller.sees(), Holder::Worker(self.id), settlements);
             self.settles.push_back(Unsettled { reply, ids });
         }
+        // After what was acknowledged, because that may be what makes room for the next delivery.
+        let credit = std::mem::take(&mut self.burst.credit);
+        if credit > 0 {
+            self.app.store.grant(self.id, credit);
+        }
     }
 
     /// Answers publishes, in the order sent.
@@ -412,6 +427,7 @@ impl Connection {
         while let Some(front) = self.settles.front_mut() {
             let Poll::Ready(results) = front.reply.as_mut().poll(cx) else { return };
             let Some(done) = self.settles.pop_front() else { return };
+            self.unsettled -= done.ids.len();
             for (id, result) in done.ids.into_iter().zip(results) {
                 match result {
                     Ok(Settled::Extended(lease_expires_at)) => {
@@ -452,16 +468,18 @@ impl Connection {
                     }
                 }
                 WorkerState::Open(deliveries) => {
-                    if self.out.len() - self.sent >= self.app.config.server.max_unsent_bytes {
-                        return true;
+                    while let Some(delivery) = self.pending.pop_front() {
+                        if self.out.len() - self.sent >= self.app.config.server.max_unsent_bytes {
+                            self.pending.push_front(delivery);
+                            return true;
+                        }
+                        deliver::frame(&mut self.out, &delivery);
                     }
                     match deliveries.poll_recv(cx) {
                         Poll::Pending => return false,
                         Poll::Ready(Some(batch)) => {
                             self.credit = self.credit.saturating_sub(u32::try_from(batch.len()).unwrap_or(u32::MAX));
-                            for delivery in &batch {
-                                deliver::frame(&mut self.out, delivery);
-                            }
+                            self.pending = batch.into();
                         }
                         Poll::Ready(None) => {
                             self.worker = WorkerState::Closed;
@@ -586,9 +604,140 @@ fn published_frame(out: &mut Vec<u8>, published: Published) {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use futures_util::{SinkExt, StreamExt};
+    use http::HeaderMap;
+    use serde_json::{Value, json};
     use squall_protocol::Time;
+    use squall_store::Store;
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
+    use crate::config::Config;
+
+    type Client = WebSocketStream<TcpStream>;
+
+    /// A connection that only moves when the test polls it, and its client. The kernel holds little for either.
+    async fn pair(dir: &std::path::Path, change: impl FnOnce(&mut Config)) -> (Connection, Client) {
+        let mut config = Config::default();
+        config.lanes.insert("a".into(), squall_store::config::Lane::default());
+        config.tasks.default_lane = Some("a".into());
+        change(&mut config);
+        let store: Arc<dyn Store> = Arc::new(squall_store::embedded::open(dir, config.store_options()).unwrap());
+        let app = App::new(config, store);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpSocket::new_v4().unwrap();
+        client.set_recv_buffer_size(16 << 10).unwrap();
+        let client = client.connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        socket2::SockRef::from(&stream).set_send_buffer_size(16 << 10).unwrap();
+        let (read, write) = stream.into_split();
+        let caller = app.tokens.caller(&HeaderMap::new()).unwrap();
+        let socket = Socket { reader: Reader::new(read, Bytes::new(), 1 << 20), write, slot: None };
+        (Connection::new(app, caller, socket), WebSocketStream::from_raw_socket(client, Role::Client, None).await)
+    }
+
+    /// Polls the connection until the test has seen enough.
+    async fn until(connection: &mut Connection, mut enough: impl FnMut(&Connection) -> bool) {
+        let polled = poll_fn(|cx| {
+            assert!(connection.poll(cx).is_pending(), "the connection is over");
+            if enough(connection) { Poll::Ready(()) } else { Poll::Pending }
+        });
+        tokio::time::timeout(Duration::from_secs(20), polled).await.expect("it never came to that");
+    }
+
+    async fn next(client: &mut Client) -> Value {
+        let Message::Text(text) = client.next().await.unwrap().unwrap() else { panic!("no text") };
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn deliveries_become_bytes_only_while_there_is_room() {
+        const BOUND: usize = 65_536;
+        let dir = tempfile::tempdir().unwrap();
+        let (mut connection, mut client) = pair(dir.path(), |config| config.server.max_unsent_bytes = BOUND).await;
+        for n in 0..200 {
+            let new = json!({"kind": "x", "payload": format!("{n:050000}")}).to_string();
+            let spec = check::task(serde_json::from_str(&new).unwrap(), 1 << 20).unwrap();
+            connection.app.store.publish(&"default".into(), vec![spec]).await.remove(0).unwrap();
+        }
+        client.send(json!({"subscribe": {"lanes": ["a"], "credit": 200}}).to_string().into()).await.unwrap();
+        until(&mut connection, |connection| {
+            let unsent = connection.out.len() - connection.sent;
+            assert!(unsent < BOUND + 51_000, "{unsent} bytes for a peer that does not read");
+            connection.pending.len() > 50
+        })
+        .await;
+        tokio::spawn(async move { poll_fn(move |cx| connection.poll(cx)).await });
+        assert_eq!(next(&mut client).await["subscribed"]["credit"], 200);
+        for n in 0..200 {
+            assert_eq!(next(&mut client).await["deliver"]["payload"], format!("{n:050000}"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_producer_has_only_so_much_unanswered() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut connection, client) = pair(dir.path(), |config| config.server.max_unanswered_publishes = 4).await;
+        let (mut say, mut hear) = client.split();
+        tokio::spawn(async move {
+            for n in 0..500 {
+                say.feed(json!({"publish": {"kind": "x", "payload": n}}).to_string().into()).await.unwrap();
+            }
+            say.flush().await.unwrap();
+        });
+        let mut most = 0;
+        let serving = tokio::spawn(async move {
+            until(&mut connection, |connection| {
+                most = most.max(connection.unanswered);
+                assert!(most <= 4, "{most} unanswered");
+                false
+            })
+            .await;
+        });
+        for _ in 0..500 {
+            let Message::Text(text) = hear.next().await.unwrap().unwrap() else { panic!("no text") };
+            assert!(text.contains("published"), "{text}");
+        }
+        serving.abort();
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_is_not_read() {
+        const BOUND: usize = 65_536;
+        let dir = tempfile::tempdir().unwrap();
+        let (mut connection, client) = pair(dir.path(), |config| config.server.max_unsent_bytes = BOUND).await;
+        let (mut say, _hear) = client.split();
+        let flood = tokio::spawn(async move { while say.feed("ping".into()).await.is_ok() {} });
+        until(&mut connection, |connection| {
+            let unsent = connection.out.len() - connection.sent;
+            assert!(unsent < BOUND + 100, "{unsent} bytes for a peer that does not read");
+            !connection.may_read()
+        })
+        .await;
+        flood.abort();
+    }
+
+    #[tokio::test]
+    async fn settlements_have_a_bound_and_are_counted_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut connection, mut client) = pair(dir.path(), |_| {}).await;
+        for n in 0..10 {
+            client.send(json!({"ack": TaskId::at(Time(1), n)}).to_string().into()).await.unwrap();
+        }
+        let mut most = 0;
+        until(&mut connection, |connection| {
+            most = most.max(connection.unsettled);
+            most > 0 && connection.unsettled == 0
+        })
+        .await;
+        assert!(connection.may_read());
+        connection.unsettled = MAX_UNANSWERED_SETTLEMENTS;
+        assert!(!connection.may_read());
+    }
 
     #[test]
     fn an_answer_is_what_serde_would_say() {
