@@ -39,6 +39,9 @@ pub struct Config {
 pub struct Server {
     /// Address and port; port 0 takes a free one. Anything but loopback needs a token.
     pub listen: SocketAddr,
+    /// Web pages that may use the gateway besides its own, each as a browser's `Origin` says it: `https://console.example`. Others are
+    /// answered 403 `Forbidden`, WebSockets too; programs, which send no `Origin`, are not asked.
+    pub allowed_origins: Vec<String>,
     /// Where the store and `health.json` are.
     pub data_dir: PathBuf,
     /// Connections at a time, HTTP and WebSocket together; one more is answered 503 `TooManyConnections`.
@@ -87,6 +90,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000),
+            allowed_origins: Vec::new(),
             data_dir: PathBuf::from("squall-data"),
             max_connections: 10_000,
             max_concurrent_requests: 1_024,
@@ -315,6 +319,14 @@ impl Config {
                 ),
             ));
         }
+        for (i, origin) in server.allowed_origins.iter().enumerate() {
+            let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
+            if authority.is_empty() || authority.contains('/') {
+                let message =
+                    format!("{origin:?} is no origin: a scheme and a host, https://console.example, without a path");
+                return Err(error(&format!("server.allowed_origins[{i}]"), message));
+            }
+        }
         at_least("server.max_connections", server.max_connections, 1)?;
         at_least("server.max_concurrent_requests", server.max_concurrent_requests, 1)?;
         at_least("server.max_body_bytes", server.max_body_bytes, 1_024)?;
@@ -490,6 +502,11 @@ mod tests {
             (|c| c.lanes.get_mut("gpt4").unwrap().retry.backoff = 0.5, "lanes.gpt4.retry.backoff", "at least 1"),
             (|c| c.lanes.get_mut("gpt4").unwrap().rate_per_s = Some(0.0), "lanes.gpt4.rate_per_s", "more than 0"),
             (|c| c.lanes.get_mut("gpt4").unwrap().retry.jitter = f64::NAN, "lanes.gpt4.retry.jitter", "0 to 1"),
+            (
+                |c| c.server.allowed_origins = vec!["https://a.example".into(), "https://b.example/".into()],
+                "server.allowed_origins[1]",
+                "no origin",
+            ),
             (|c| c.sessions.max_concurrent = 0, "sessions.max_concurrent", "at least 1"),
             (|c| c.hooks.github.secret = Some(String::new()), "hooks.github.secret", "anybody"),
             (|c| c.server.max_body_bytes = 1_024, "tasks.max_payload_bytes", "max_body_bytes"),

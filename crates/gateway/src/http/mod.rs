@@ -14,6 +14,7 @@ mod hooks;
 mod lanes;
 mod metrics;
 pub(crate) mod openapi;
+mod origin;
 mod sessions;
 mod tasks;
 
@@ -83,7 +84,7 @@ pub(crate) fn router(app: Arc<App>) -> Routes {
         .with_state(app)
 }
 
-/// Lets a request in if there is room, and counts how it went.
+/// Lets a request in if its page may and there is room, and counts how it went.
 async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let method = request.method().clone();
@@ -95,9 +96,10 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         "/health" | "/ready" | "/metrics" | "/v1/metrics" | "/v1/admin/drain" => Ok(None),
         _ => app.requests.try_acquire().map(Some),
     };
-    let response = match slot {
-        Ok(_slot) => next.run(request).await,
-        Err(_) => {
+    let response = match (origin::check(request.headers(), &app.config.server.allowed_origins), slot) {
+        (Err(refusal), _) => refusal.into_response(),
+        (Ok(()), Ok(_slot)) => next.run(request).await,
+        (Ok(()), Err(_)) => {
             let most = app.config.server.max_concurrent_requests;
             let message = format!("{most} requests are being answered, which is all that may be");
             Refusal::new(ErrorCode::Overloaded, message).retry_after_ms(1_000).into_response()
