@@ -35,6 +35,11 @@ pub(crate) fn task(new: NewTask<'_>, max_payload_bytes: usize) -> Result<TaskSpe
         {
             return Err(Refusal::invalid(format!("retry.backoff is {backoff}: it is 1 to 1,000")));
         }
+        if let Some(jitter) = retry.jitter
+            && !(0.0..=1.0).contains(&jitter)
+        {
+            return Err(Refusal::invalid(format!("retry.jitter is {jitter}: it is 0 to 1")));
+        }
     }
     let payload = new.payload.map_or("null", |payload| payload.get());
     if payload.len() > max_payload_bytes {
@@ -106,6 +111,7 @@ mod tests {
             (r#"{"kind":"x","deadline_ms":0}"#.into(), "deadline_ms is 0: it is 1 to"),
             (r#"{"kind":"x","delay_ms":99999999999999}"#.into(), "delay_ms is 99999999999999"),
             (r#"{"kind":"x","retry":{"backoff":0.5}}"#.into(), "retry.backoff is 0.5"),
+            (r#"{"kind":"x","retry":{"jitter":1.5}}"#.into(), "retry.jitter is 1.5"),
             (r#"{"kind":"x","payload":"0123456789"}"#.into(), "payload is 12 bytes: at most 10"),
         ];
         for (text, words) in cases {

@@ -113,6 +113,9 @@ pub struct RetryOverride {
     /// No delay is longer than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_delay_ms: Option<u64>,
+    /// A delay is spread by this share of itself, up and down; 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<f64>,
 }
 
 /// The answer to a published task.

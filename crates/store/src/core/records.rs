@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::TaskBody;
 
 /// Version of everything in this module, written into each frame. A reader refuses one that it does not know.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
 
 /// What a number stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,19 +210,20 @@ pub struct StoredRetry {
     delay_ms: Option<u64>,
     backoff: Option<f64>,
     max_delay_ms: Option<u64>,
+    jitter: Option<f64>,
 }
 
 impl From<RetryOverride> for StoredRetry {
     fn from(retry: RetryOverride) -> Self {
-        let RetryOverride { max, delay_ms, backoff, max_delay_ms } = retry;
-        Self { max, delay_ms, backoff, max_delay_ms }
+        let RetryOverride { max, delay_ms, backoff, max_delay_ms, jitter } = retry;
+        Self { max, delay_ms, backoff, max_delay_ms, jitter }
     }
 }
 
 impl From<StoredRetry> for RetryOverride {
     fn from(retry: StoredRetry) -> Self {
-        let StoredRetry { max, delay_ms, backoff, max_delay_ms } = retry;
-        Self { max, delay_ms, backoff, max_delay_ms }
+        let StoredRetry { max, delay_ms, backoff, max_delay_ms, jitter } = retry;
+        Self { max, delay_ms, backoff, max_delay_ms, jitter }
     }
 }
 

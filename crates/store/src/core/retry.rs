@@ -13,7 +13,7 @@ pub fn effective(lane: &RetryPolicy, task: Option<&RetryOverride>) -> RetryPolic
         delay_ms: task.delay_ms.unwrap_or(lane.delay_ms),
         backoff: task.backoff.unwrap_or(lane.backoff),
         max_delay_ms: task.max_delay_ms.unwrap_or(lane.max_delay_ms),
-        jitter: lane.jitter,
+        jitter: task.jitter.unwrap_or(lane.jitter),
     }
 }
 
@@ -66,9 +66,9 @@ mod tests {
 
     #[test]
     fn a_task_replaces_parts_of_the_policy() {
-        let task = RetryOverride { max: Some(0), backoff: Some(3.0), ..RetryOverride::default() };
+        let task = RetryOverride { max: Some(0), backoff: Some(3.0), jitter: Some(0.5), ..RetryOverride::default() };
         let got = effective(&policy(), Some(&task));
-        assert_eq!((got.max, got.delay_ms, got.backoff, got.max_delay_ms), (0, 1_000, 3.0, 6_000));
+        assert_eq!((got.max, got.delay_ms, got.backoff, got.max_delay_ms, got.jitter), (0, 1_000, 3.0, 6_000, 0.5));
     }
 
     #[test]
