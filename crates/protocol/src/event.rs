@@ -68,6 +68,26 @@ pub struct FeedRecord {
     pub tenant: Option<std::sync::Arc<str>>,
 }
 
+/// Every [`FeedRecord::event_type`] that there is.
+pub const EVENT_TYPES: [&str; 16] = [
+    "session_created",
+    "session_updated",
+    "session_ended",
+    "session_timed_out",
+    "task_published",
+    "task_leased",
+    "task_done",
+    "task_retry_scheduled",
+    "task_released",
+    "task_cancelled",
+    "task_dead_lettered",
+    "task_replayed",
+    "dead_letter_purged",
+    "dead_letter_dropped",
+    "lane_paused",
+    "lane_resumed",
+];
+
 /// A place in the feed: "after this offset of this epoch". `<epoch>:<offset>` as text, and in `Last-Event-ID`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {

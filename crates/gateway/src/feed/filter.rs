@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use squall_protocol::Topic;
+use squall_protocol::event::EVENT_TYPES;
 
 use crate::error::Refusal;
 
@@ -27,7 +28,7 @@ impl Filter {
     /// From what a client asked for: names with commas between them; absent or empty means all.
     ///
     /// # Errors
-    /// `InvalidRequest` for a topic that is none.
+    /// `InvalidRequest` for a topic or a type that is none.
     pub(crate) fn parse(tenant: Option<&str>, topics: Option<&str>, types: Option<&str>) -> Result<Self, Refusal> {
         let mut mask = 0;
         for name in names(topics) {
@@ -37,7 +38,14 @@ impl Filter {
             })?;
             mask |= bit(topic);
         }
-        let types: Box<[Box<str>]> = names(types).map(Into::into).collect();
+        let known = |name: &str| {
+            if EVENT_TYPES.contains(&name) {
+                return Ok(name.into());
+            }
+            let known = EVENT_TYPES.join(", ");
+            Err(Refusal::invalid(format!("types: there is no event type {name:?}; types are {known}")))
+        };
+        let types = names(types).map(known).collect::<Result<Box<[Box<str>]>, _>>()?;
         Ok(Self {
             tenant: tenant.map(Into::into),
             topics: if mask == 0 { ALL_TOPICS } else { mask },
@@ -89,5 +97,7 @@ mod tests {
         assert!(
             Filter::parse(None, Some("taks"), None).unwrap_err().error.message.contains("topics are sessions, tasks")
         );
+        let refused = Filter::parse(None, None, Some("task_done, task_dome")).unwrap_err().error.message;
+        assert!(refused.contains("\"task_dome\"") && refused.contains("task_done, task_retry_scheduled"), "{refused}");
     }
 }
