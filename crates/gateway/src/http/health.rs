@@ -44,9 +44,10 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 /// The gateway as it is now.
 pub(crate) async fn check(app: &App) -> Health {
     let asked = Instant::now();
-    let said = app.store.health();
-    // What the store says of itself is cheap; that it still answers is found out by asking for something.
+    // That the store still answers is found out by asking for something. It looks at its disk on the way, so what it says of itself
+    // comes after.
     let answered = tokio::time::timeout(ANSWERS_WITHIN, app.store.stats()).await;
+    let said = app.store.health();
     let checked_in_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut lost: Vec<String> = said.lost.iter().map(|&lost| lost.into()).collect();
     let (answers, why) = match answered {
