@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -13,11 +14,18 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-use squall_protocol::stats::ProcessStats;
+use squall_protocol::stats::{Build, ProcessStats, RouteStats};
 use squall_protocol::{Priority, SessionState, Stats};
+use squall_store::metrics::Distribution;
 use squall_store::{Store, StoreStats};
 
 use crate::app::App;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
+
+/// A store that does not answer for so long has no figures.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
@@ -49,13 +57,28 @@ impl MetricConstructor<Histogram> for Latency {
     }
 }
 
+#[derive(Default)]
+struct Plain {
+    requests: u64,
+    /// By route, then by method: only routes that there are, and methods that [`method_name`] knows.
+    routes: BTreeMap<Box<str>, BTreeMap<&'static str, PerRoute>>,
+    refused_connections: BTreeMap<String, u64>,
+}
+
+#[derive(Default)]
+struct PerRoute {
+    statuses: BTreeMap<u16, u64>,
+    latency_ms: Distribution,
+}
+
 /// The gateway's own metrics.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<Answered, Counter>,
     latency: Family<Route, Histogram, Latency>,
-    requests_total: Counter,
     refused_connections: Family<Refused, Counter>,
+    /// The same as plain numbers, for those who want no buckets.
+    plain: Mutex<Plain>,
     pub(crate) connections: Gauge,
     pub(crate) work_connections: Gauge,
 }
@@ -81,18 +104,13 @@ impl Metrics {
         registry.register("connections", "Open connections, HTTP and WebSocket", connections.clone());
         let work_connections = Gauge::default();
         registry.register("work_connections", "Open /ws/work connections", work_connections.clone());
-        let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
-        registry.register(
-            "build",
-            "What is running",
-            Info::new(vec![("version", env!("CARGO_PKG_VERSION")), ("profile", profile)]),
-        );
+        registry.register("build", "What is running", Info::new(vec![("version", VERSION), ("profile", PROFILE)]));
         Self {
             registry: root,
             requests,
             latency,
-            requests_total: Counter::default(),
             refused_connections,
+            plain: Mutex::default(),
             connections,
             work_connections,
         }
@@ -103,35 +121,82 @@ impl Metrics {
         let labels = Answered { route: route.into(), method: method.into(), status: status.as_u16() };
         self.requests.get_or_create(&labels).inc();
         self.latency.get_or_create(&Route { route: route.into(), method: method.into() }).observe(took.as_secs_f64());
-        self.requests_total.inc();
+        let mut plain = self.plain.lock();
+        plain.requests += 1;
+        if !plain.routes.contains_key(route) {
+            plain.routes.insert(route.into(), BTreeMap::new());
+        }
+        if let Some(methods) = plain.routes.get_mut(route) {
+            let figures = methods.entry(method).or_default();
+            *figures.statuses.entry(status.as_u16()).or_default() += 1;
+            figures.latency_ms.add(took.as_secs_f64() * 1_000.0);
+        }
     }
 
     pub(crate) fn connection_refused(&self, why: &'static str) {
         self.refused_connections.get_or_create(&Refused { why }).inc();
+        *self.plain.lock().refused_connections.entry(why.into()).or_default() += 1;
     }
 }
 
 /// Methods that anybody may invent become one label, so that nobody can grow the metrics without end.
-fn method_name(method: &Method) -> &str {
+fn method_name(method: &Method) -> &'static str {
     match *method {
-        Method::GET | Method::POST | Method::PATCH | Method::PUT | Method::DELETE | Method::HEAD | Method::OPTIONS => {
-            method.as_str()
-        }
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
         _ => "other",
     }
 }
 
+/// The store's figures. Whoever looks at metrics looks because something may be wrong, so they are never an error: of a store that
+/// does not answer there are none, and that is said.
+async fn ask(app: &App) -> Option<StoreStats> {
+    match tokio::time::timeout(ANSWERS_WITHIN, app.store.stats()).await {
+        Ok(Ok(figures)) => Some(figures),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the store has no figures");
+            None
+        }
+        Err(_) => {
+            tracing::warn!("the store does not answer when asked for figures");
+            None
+        }
+    }
+}
+
 /// All figures as JSON.
-pub(crate) async fn stats(app: &App) -> Result<Stats, squall_store::Error> {
-    let store = app.store.stats().await?;
+pub(crate) async fn stats(app: &App) -> Stats {
+    let figures = ask(app).await;
+    let store_up = figures.is_some();
+    let store = figures.unwrap_or_default();
     let sessions =
         SessionState::ALL.iter().zip(store.sessions).map(|(state, n)| (state.as_str().to_owned(), n)).collect();
-    let tasks: BTreeMap<String, u64> = store.tasks.iter().map(|(outcome, n)| ((*outcome).to_owned(), *n)).collect();
-    Ok(Stats {
+    let gauge = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or(0);
+    let plain = app.metrics.plain.lock();
+    let routes = plain.routes.iter().flat_map(|(route, methods)| {
+        methods.iter().map(|(method, figures)| RouteStats {
+            route: route.to_string(),
+            method: (*method).to_owned(),
+            statuses: figures.statuses.iter().map(|(status, n)| (status.to_string(), *n)).collect(),
+            latency_ms: figures.latency_ms.percentiles(),
+        })
+    });
+    Stats {
+        store_up,
         lanes: store.lanes,
         sessions,
         sessions_refused: store.sessions_refused,
-        tasks,
+        tasks: store.tasks.iter().map(|(outcome, n)| ((*outcome).to_owned(), *n)).collect(),
+        tasks_by_lane: store.tasks_by_lane,
+        tasks_without_lane: store.tasks_without_lane,
+        dead_letters: store.dead_letters,
+        dead_letters_dropped: store.dead_letters_dropped,
+        idempotency_keys_evicted: store.idempotency_keys_evicted,
         feed_offset: store.feed_offset,
         feed_oldest: store.feed_oldest,
         epoch: app.store.epoch(),
@@ -141,27 +206,45 @@ pub(crate) async fn stats(app: &App) -> Result<Stats, squall_store::Error> {
         commits: store.commits,
         committed_commands: store.committed_commands,
         commit_ms: store.commit_ms,
-        requests: app.metrics.requests_total.get(),
+        commit_commands: store.commit_commands,
+        commit_bytes: store.commit_bytes,
+        commands_overloaded: store.commands_overloaded,
+        task_bytes: store.task_bytes,
+        disk_bytes: store.disk_bytes,
+        connections: gauge(&app.metrics.connections),
+        work_connections: gauge(&app.metrics.work_connections),
+        connections_refused: plain.refused_connections.clone(),
+        requests: plain.requests,
+        routes: routes.collect(),
+        build: Build { version: VERSION.into(), profile: PROFILE.into() },
         process: process(app.started),
-    })
+    }
 }
 
 /// All figures as Prometheus text.
-pub(crate) async fn text(app: &App) -> Result<String, squall_store::Error> {
-    let store = app.store.stats().await?;
+pub(crate) async fn text(app: &App) -> String {
+    let store = ask(app).await;
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = encode(&mut text, &app.metrics.registry);
     text.truncate(text.len() - text.strip_suffix("# EOF\n").map_or(0, |_| "# EOF\n".len()));
-    let _ = encode(&mut text, &scraped(app, &store));
-    Ok(text)
+    let _ = encode(&mut text, &scraped(app, store.as_ref()));
+    text
 }
 
 type Labels = Vec<(&'static str, String)>;
 
 /// What is not counted as it happens, but looked up when somebody asks.
-fn scraped(app: &App, store: &StoreStats) -> Registry {
+fn scraped(app: &App, store: Option<&StoreStats>) -> Registry {
     let mut registry = Registry::with_prefix("squall");
+    looked_up(app, store.is_some(), &mut registry);
+    if let Some(store) = store {
+        of_the_store(store, &mut registry);
+    }
+    registry
+}
+
+fn of_the_store(store: &StoreStats, registry: &mut Registry) {
     let mut gauges = |name: &str, help: &str, values: Vec<(Labels, f64)>| {
         if let [(labels, value)] = values.as_slice()
             && labels.is_empty()
@@ -190,10 +273,14 @@ fn scraped(app: &App, store: &StoreStats) -> Registry {
             .collect::<Vec<_>>()
     };
     let one = |value: u64| vec![(Labels::new(), value as f64)];
-    gauges("lane_ready", "Tasks that wait for a worker", by_priority(&|lane, p| *lane.ready.get(p) as f64));
+    gauges(
+        "lane_ready",
+        "Tasks whose time has come: they wait for a worker, a free place in their lane, or their key's turn",
+        by_priority(&|lane, p| *lane.ready.get(p) as f64),
+    );
     gauges(
         "lane_oldest_ready_seconds",
-        "Age of the longest waiting ready task",
+        "Since when the longest waiting task of those in lane_ready could have been delivered, but for workers and its key's turn",
         by_priority(&|lane, p| *lane.oldest_ready_ms.get(p) as f64 / 1_000.0),
     );
     gauges("lane_delayed", "Tasks that wait for a delay or a retry", by_lane(&|lane| lane.delayed));
@@ -214,32 +301,31 @@ fn scraped(app: &App, store: &StoreStats) -> Registry {
     );
     gauges("feed_offset", "The last offset of the feed", one(store.feed_offset));
     gauges("feed_oldest", "The oldest offset that can be read", one(store.feed_oldest));
-    gauges("feed_subscribers", "Connected subscribers", one(app.hub.subscribers() as u64));
     gauges("workers", "Connected workers", one(store.workers));
     gauges("task_bytes", "Bytes of tasks in memory", one(store.task_bytes));
     gauges("store_disk_bytes", "Bytes on disk", one(store.disk_bytes));
-    let process = process(app.started);
-    gauges("process_resident_memory_bytes", "Resident memory", one(process.rss_bytes));
-    gauges("process_open_fds", "Open file descriptors", one(process.open_fds));
-    gauges("process_threads", "Threads", one(process.threads));
-    gauges("process_uptime_seconds", "Since the start", vec![(Labels::new(), process.uptime_ms as f64 / 1_000.0)]);
-    let mut counters = |name: &str, help: &str, values: Vec<(Labels, f64)>| {
-        if let [(labels, value)] = values.as_slice()
-            && labels.is_empty()
-        {
-            let metric = Counter::<f64, AtomicU64>::default();
-            metric.inc_by(*value);
-            return registry.register(name, help, metric);
-        }
-        let family = Family::<Labels, Counter<f64, AtomicU64>>::default();
-        for (labels, value) in values {
-            family.get_or_create(&labels).inc_by(value);
-        }
-        registry.register(name, help, family);
+}
+
+fn looked_up(app: &App, store_up: bool, registry: &mut Registry) {
+    let mut gauge = |name: &str, help: &str, value: f64| {
+        let metric = Gauge::<f64, AtomicU64>::default();
+        metric.set(value);
+        registry.register(name, help, metric);
     };
-    counters("feed_subscribers_dropped", "Subscribers closed because they fell behind", one(app.hub.dropped()));
-    counters("process_cpu_seconds", "CPU time, user and system", vec![(Labels::new(), process.cpu_seconds)]);
-    registry
+    gauge("store_up", "1 if the store answered, 0 if its figures are missing here", f64::from(u8::from(store_up)));
+    gauge("feed_subscribers", "Connected subscribers", app.hub.subscribers() as f64);
+    let process = process(app.started);
+    gauge("process_resident_memory_bytes", "Resident memory", process.rss_bytes as f64);
+    gauge("process_open_fds", "Open file descriptors", process.open_fds as f64);
+    gauge("process_threads", "Threads", process.threads as f64);
+    gauge("process_uptime_seconds", "Since the start", process.uptime_ms as f64 / 1_000.0);
+    let mut counter = |name: &str, help: &str, value: f64| {
+        let metric = Counter::<f64, AtomicU64>::default();
+        metric.inc_by(value);
+        registry.register(name, help, metric);
+    };
+    counter("feed_subscribers_dropped", "Subscribers closed because they fell behind", app.hub.dropped() as f64);
+    counter("process_cpu_seconds", "CPU time, user and system", process.cpu_seconds);
 }
 
 /// The process, from `/proc/self`. What cannot be read is 0.

@@ -501,3 +501,40 @@ async fn it_does_not_listen_to_the_world_without_a_token() {
     let error = squall_gateway::Gateway::bind(config, server.store.clone()).await.unwrap_err();
     assert!(error.to_string().contains("without a token"), "{error}");
 }
+
+#[tokio::test]
+async fn a_page_of_elsewhere_is_refused_and_an_allowed_one_is_not() {
+    let server = Server::start_with(|config| {
+        config.server.allowed_origins = vec!["https://console.example".into()];
+    })
+    .await;
+    let task = json!({"kind": "x"}).to_string();
+    let evil = [("origin", "https://evil.example"), ("content-type", "text/plain")];
+    let refused = server.request(Method::POST, "/v1/tasks", &evil, task.clone()).await;
+    assert_eq!((refused.error().0, refused.error().1.as_str()), (403, "Forbidden"));
+    for path in ["/ws/work", "/ws/events"] {
+        let refused = server.try_ws(path, &[("origin", "https://evil.example")]).await.err().unwrap();
+        assert_eq!(refused.error().0, 403, "{path}");
+        let own = format!("http://{}", server.addr);
+        for origin in ["https://console.example", own.as_str()] {
+            assert!(server.try_ws(path, &[("origin", origin)]).await.is_ok(), "{path} {origin}");
+        }
+    }
+    let allowed = [("origin", "https://console.example")];
+    assert_eq!(server.request(Method::POST, "/v1/tasks", &allowed, task).await.status, 202);
+    assert_eq!(server.store.lane("claude_web").await.unwrap().ready.normal, 1);
+}
+
+#[tokio::test]
+async fn figures_are_given_whatever_the_store_does() {
+    let server = Server::start().await;
+    server.publish(json!({"kind": "x"})).await;
+    let stats = server.get("/v1/metrics").await.json();
+    assert_eq!((&stats["store_up"], &stats["tasks"]["published"]), (&json!(true), &json!(1)));
+    server.store.close().await.unwrap();
+    let text = server.get("/metrics").await;
+    assert!(text.status == 200 && text.text().contains("\nsquall_store_up 0.0\n"), "{}", text.text());
+    let stats = server.get("/v1/metrics").await;
+    assert!(stats.status == 200 && stats.json()["requests"].as_u64() >= Some(3), "{}", stats.text());
+    assert_eq!(stats.json()["store_up"], false);
+}

@@ -14,13 +14,13 @@ fn document() -> Value {
 fn the_committed_document_is_current() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
     let text = std::str::from_utf8(squall_gateway::openapi()).unwrap();
-    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+    if std::env::var_os("SQUALL_BLESS").is_some() {
         std::fs::write(&path, text).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         committed == text,
-        "docs/openapi.json is out of date: run UPDATE_OPENAPI=1 cargo test -p squall-gateway --test openapi"
+        "docs/openapi.json is out of date: run SQUALL_BLESS=1 cargo test -p squall-gateway --test openapi"
     );
 }
 

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::LaneView;
+use crate::{DeadReason, LaneView, Priority};
 
 /// Figures of the whole gateway. Counters count from the start of the process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Stats {
+    /// Whether the store answered; if not, all figures of it are 0.
+    pub store_up: bool,
     /// Every lane as it stands.
     pub lanes: Vec<LaneView>,
     /// Sessions by state.
@@ -18,6 +20,16 @@ pub struct Stats {
     pub sessions_refused: u64,
     /// Tasks by outcome: `published`, `refused`, `delivered`, `done`, `retried`, `expired`, `released`, `dead`, `cancelled`, `replayed`.
     pub tasks: BTreeMap<String, u64>,
+    /// The same by lane and priority; what never happened is left out, and so are publishes without a lane.
+    pub tasks_by_lane: Vec<TaskCount>,
+    /// Publishes refused for an unknown lane.
+    pub tasks_without_lane: u64,
+    /// Tasks given up, by lane and reason.
+    pub dead_letters: Vec<DeadLetterCount>,
+    /// Dead letters deleted because their lane keeps no more.
+    pub dead_letters_dropped: u64,
+    /// Idempotency keys forgotten before their window was over, because no more are kept.
+    pub idempotency_keys_evicted: u64,
     /// The last offset of the feed.
     pub feed_offset: u64,
     /// The oldest offset that can still be read; 0 when the feed is empty.
@@ -36,10 +48,80 @@ pub struct Stats {
     pub committed_commands: u64,
     /// Commit latency, milliseconds: p50, p99, max since the start.
     pub commit_ms: Percentiles,
+    /// Commands in a commit.
+    pub commit_commands: Percentiles,
+    /// Bytes that a commit writes.
+    pub commit_bytes: Percentiles,
+    /// Commands refused because too many waited for the store.
+    pub commands_overloaded: u64,
+    /// Bytes of tasks in memory.
+    pub task_bytes: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    /// Open connections, HTTP and WebSocket.
+    pub connections: u64,
+    /// Those of `/ws/work`.
+    pub work_connections: u64,
+    /// Connections that were not served: `too_many`, `error`.
+    pub connections_refused: BTreeMap<String, u64>,
     /// HTTP requests answered.
     pub requests: u64,
+    /// The same by route and method.
+    pub routes: Vec<RouteStats>,
+    /// What is running.
+    pub build: Build,
     /// The process.
     pub process: ProcessStats,
+}
+
+/// How often something happened to tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskCount {
+    /// Their lane.
+    pub lane: String,
+    /// Their priority.
+    pub priority: Priority,
+    /// As in [`Stats::tasks`].
+    pub outcome: String,
+    /// So often.
+    pub count: u64,
+}
+
+/// How many tasks were given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeadLetterCount {
+    /// Their lane.
+    pub lane: String,
+    /// Why.
+    pub reason: DeadReason,
+    /// So many.
+    pub count: u64,
+}
+
+/// The requests of one route and method.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RouteStats {
+    /// As in the OpenAPI document; `none` for paths that nobody serves.
+    pub route: String,
+    /// The method.
+    pub method: String,
+    /// How many were answered with each status.
+    pub statuses: BTreeMap<String, u64>,
+    /// From the request's head to the answer's head, milliseconds.
+    pub latency_ms: Percentiles,
+}
+
+/// What is running.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Build {
+    /// The version.
+    pub version: String,
+    /// `release` or `debug`.
+    pub profile: String,
 }
 
 /// A summary of a distribution.

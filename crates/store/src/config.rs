@@ -38,7 +38,8 @@ pub struct Config {
     pub finished_tasks: usize,
     /// How long an idempotency key holds.
     pub idempotency_window_ms: u64,
-    /// Idempotency keys that are remembered at most; the oldest goes first.
+    /// Idempotency keys that are remembered at most. One more makes the oldest go before its window is over, which the metric
+    /// `squall_idempotency_keys_evicted` counts: a publish that is repeated after that is another task.
     pub idempotency_keys: usize,
     /// How often one dead letter may be replayed.
     pub max_replays: u32,

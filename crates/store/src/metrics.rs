@@ -1,5 +1,7 @@
 //! The store's own metrics, recorded where things happen; gauges of what is (depths, leases) are read from [`crate::StoreStats`] instead.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
@@ -9,14 +11,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use squall_protocol::Priority;
-use squall_protocol::stats::Percentiles;
+use squall_protocol::stats::{DeadLetterCount, Percentiles, TaskCount};
 
 use crate::core::counts::{LaneCounts, Outcome, REASONS};
 
 /// The labels of `squall_tasks`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct TaskLabels {
-    lane: std::sync::Arc<str>,
+    lane: Arc<str>,
     priority: &'static str,
     outcome: &'static str,
 }
@@ -30,7 +32,7 @@ impl EncodeLabelSet for TaskLabels {
 /// The labels of `squall_dead_letters`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct DeadLabels {
-    lane: std::sync::Arc<str>,
+    lane: Arc<str>,
     reason: &'static str,
 }
 
@@ -55,23 +57,34 @@ pub struct Metrics {
     batch_commands: Histogram,
     batch_bytes: Histogram,
     overloaded: Counter<u64, AtomicU64>,
+    keys_evicted: Counter<u64, AtomicU64>,
     totals: Mutex<Totals>,
 }
 
 /// The same as plain numbers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Totals {
-    /// By outcome.
-    pub tasks: [u64; Outcome::ALL.len()],
+    lanes: BTreeMap<Arc<str>, LaneCounts>,
+    /// Publishes refused for an unknown lane.
+    pub without_lane: u64,
     /// Completed, failed, timed out.
     pub sessions_ended: [u64; 3],
     /// For the limit.
     pub sessions_refused: u64,
+    /// Dead letters deleted because their lane keeps no more.
+    pub dropped: u64,
+    /// Idempotency keys forgotten before their time.
+    pub keys_evicted: u64,
     /// So far.
     pub commits: u64,
     /// In them.
     pub commands: u64,
-    latency: LatencyBuckets,
+    /// How long they took.
+    pub commit_ms: Distribution,
+    /// What they carried.
+    pub commit_commands: Distribution,
+    /// What they wrote.
+    pub commit_bytes: Distribution,
 }
 
 impl Default for Metrics {
@@ -87,14 +100,8 @@ impl Default for Metrics {
             batch_commands: Histogram::new(exponential_buckets(1.0, 2.0, 14)),
             batch_bytes: Histogram::new(exponential_buckets(128.0, 4.0, 10)),
             overloaded: Counter::default(),
-            totals: Mutex::new(Totals {
-                tasks: [0; Outcome::ALL.len()],
-                sessions_ended: [0; 3],
-                sessions_refused: 0,
-                commits: 0,
-                commands: 0,
-                latency: LatencyBuckets::default(),
-            }),
+            keys_evicted: Counter::default(),
+            totals: Mutex::default(),
         }
     }
 }
@@ -139,11 +146,22 @@ impl Metrics {
             "Commands refused because too many waited",
             self.overloaded.clone(),
         );
+        registry.register(
+            "squall_idempotency_keys_evicted",
+            "Idempotency keys forgotten before their window was over, because no more are kept",
+            self.keys_evicted.clone(),
+        );
     }
 
     /// A command was refused because too many waited.
     pub fn overloaded(&self) {
         self.overloaded.inc();
+    }
+
+    /// How many of those there were.
+    #[must_use]
+    pub fn overloaded_so_far(&self) -> u64 {
+        self.overloaded.get()
     }
 
     /// A commit was made.
@@ -154,44 +172,53 @@ impl Metrics {
         let mut totals = self.totals.lock();
         totals.commits += 1;
         totals.commands += commands as u64;
-        totals.latency.add(seconds);
+        totals.commit_ms.add(seconds * 1_000.0);
+        totals.commit_commands.add(commands as f64);
+        totals.commit_bytes.add(bytes as f64);
     }
 
     /// Tasks of one lane did these things.
-    pub fn lane(&self, lane: &std::sync::Arc<str>, counts: &LaneCounts) {
-        let mut totals = self.totals.lock();
+    pub fn lane(&self, lane: &Arc<str>, counts: &LaneCounts) {
+        self.totals.lock().lanes.entry(Arc::clone(lane)).or_default().add(counts);
         for (priority, outcomes) in Priority::ALL.iter().zip(&counts.tasks) {
             for (outcome, &count) in Outcome::ALL.iter().zip(outcomes) {
                 if count > 0 {
-                    let labels = TaskLabels {
-                        lane: std::sync::Arc::clone(lane),
-                        priority: priority.as_str(),
-                        outcome: outcome.as_str(),
-                    };
+                    let labels =
+                        TaskLabels { lane: Arc::clone(lane), priority: priority.as_str(), outcome: outcome.as_str() };
                     self.tasks.get_or_create(&labels).inc_by(count);
-                    totals.tasks[*outcome as usize] += count;
                 }
             }
         }
         for (reason, &count) in REASONS.iter().zip(&counts.dead) {
             if count > 0 {
-                let labels = DeadLabels { lane: std::sync::Arc::clone(lane), reason: reason.as_str() };
+                let labels = DeadLabels { lane: Arc::clone(lane), reason: reason.as_str() };
                 self.dead.get_or_create(&labels).inc_by(count);
             }
         }
     }
 
     /// The rest of what happened.
-    pub fn rest(&self, refused_without_lane: u64, sessions_refused: u64, sessions_ended: [u64; 3], dropped: u64) {
-        if refused_without_lane + sessions_refused + sessions_ended.iter().sum::<u64>() + dropped == 0 {
+    pub fn rest(
+        &self,
+        refused_without_lane: u64,
+        sessions_refused: u64,
+        sessions_ended: [u64; 3],
+        dropped: u64,
+        keys_evicted: u64,
+    ) {
+        let ended: u64 = sessions_ended.iter().sum();
+        if refused_without_lane + sessions_refused + ended + dropped + keys_evicted == 0 {
             return;
         }
         self.refused_without_lane.inc_by(refused_without_lane);
         self.sessions_refused.inc_by(sessions_refused);
         self.dropped.inc_by(dropped);
+        self.keys_evicted.inc_by(keys_evicted);
         let mut totals = self.totals.lock();
         totals.sessions_refused += sessions_refused;
-        totals.tasks[Outcome::Refused as usize] += refused_without_lane;
+        totals.without_lane += refused_without_lane;
+        totals.dropped += dropped;
+        totals.keys_evicted += keys_evicted;
         for ((state, ended), total) in
             ["completed", "failed", "timed_out"].into_iter().zip(sessions_ended).zip(&mut totals.sessions_ended)
         {
@@ -210,37 +237,80 @@ impl Metrics {
 }
 
 impl Totals {
-    /// Commit latency since the start, milliseconds.
+    /// Tasks by outcome; one that was refused for an unknown lane was refused, too.
     #[must_use]
-    pub fn commit_ms(&self) -> Percentiles {
-        Percentiles { p50: self.latency.percentile(0.5), p99: self.latency.percentile(0.99), max: self.latency.max_ms }
+    pub fn tasks(&self) -> Vec<(&'static str, u64)> {
+        let of = |outcome: Outcome| {
+            let lanes: u64 =
+                self.lanes.values().flat_map(|lane| lane.tasks).map(|counts| counts[outcome as usize]).sum();
+            lanes + if outcome == Outcome::Refused { self.without_lane } else { 0 }
+        };
+        Outcome::ALL.map(|outcome| (outcome.as_str(), of(outcome))).to_vec()
+    }
+
+    /// Tasks by lane, priority and outcome.
+    #[must_use]
+    pub fn tasks_by_lane(&self) -> Vec<TaskCount> {
+        let mut counted = Vec::new();
+        for (lane, counts) in &self.lanes {
+            for (priority, outcomes) in Priority::ALL.into_iter().zip(&counts.tasks) {
+                for (outcome, &count) in Outcome::ALL.into_iter().zip(outcomes).filter(|(_, count)| **count > 0) {
+                    counted.push(TaskCount {
+                        lane: lane.to_string(),
+                        priority,
+                        outcome: outcome.as_str().into(),
+                        count,
+                    });
+                }
+            }
+        }
+        counted
+    }
+
+    /// Tasks given up, by lane and reason.
+    #[must_use]
+    pub fn dead_letters(&self) -> Vec<DeadLetterCount> {
+        let mut counted = Vec::new();
+        for (lane, counts) in &self.lanes {
+            for (reason, &count) in REASONS.into_iter().zip(&counts.dead).filter(|(_, count)| **count > 0) {
+                counted.push(DeadLetterCount { lane: lane.to_string(), reason, count });
+            }
+        }
+        counted
     }
 }
 
-/// Latencies in buckets that grow by an eighth: a percentile is right to 12 %.
+/// Values in buckets that grow by an eighth: a percentile is right to 12 %. Good from a thousandth to thirty million.
 #[derive(Clone, Debug)]
-struct LatencyBuckets {
-    counts: [u64; 160],
+pub struct Distribution {
+    counts: [u64; Self::BUCKETS],
     total: u64,
-    max_ms: f64,
+    max: f64,
 }
 
-impl Default for LatencyBuckets {
+impl Default for Distribution {
     fn default() -> Self {
-        Self { counts: [0; 160], total: 0, max_ms: 0.0 }
+        Self { counts: [0; Self::BUCKETS], total: 0, max: 0.0 }
     }
 }
 
-impl LatencyBuckets {
-    const FIRST_MS: f64 = 0.001;
+impl Distribution {
+    const BUCKETS: usize = 205;
+    const FIRST: f64 = 0.001;
     const GROWTH: f64 = 1.125;
 
-    fn add(&mut self, seconds: f64) {
-        let ms = seconds * 1_000.0;
-        let bucket = (ms / Self::FIRST_MS).max(1.0).ln() / Self::GROWTH.ln();
-        self.counts[(bucket as usize).min(self.counts.len() - 1)] += 1;
+    /// Counts a value.
+    pub fn add(&mut self, value: f64) {
+        let bucket = (value / Self::FIRST).max(1.0).ln() / Self::GROWTH.ln();
+        self.counts[(bucket as usize).min(Self::BUCKETS - 1)] += 1;
         self.total += 1;
-        self.max_ms = self.max_ms.max(ms);
+        self.max = self.max.max(value);
+    }
+
+    /// The summary.
+    #[must_use]
+    pub fn percentiles(&self) -> Percentiles {
+        Percentiles { p50: self.percentile(0.5), p99: self.percentile(0.99), max: self.max }
     }
 
     fn percentile(&self, share: f64) -> f64 {
@@ -249,10 +319,10 @@ impl LatencyBuckets {
         for (bucket, count) in self.counts.iter().enumerate() {
             seen += count;
             if seen >= wanted && seen > 0 {
-                return (Self::FIRST_MS * Self::GROWTH.powi(bucket as i32 + 1)).min(self.max_ms);
+                return (Self::FIRST * Self::GROWTH.powi(bucket as i32 + 1)).min(self.max);
             }
         }
-        self.max_ms
+        self.max
     }
 }
 
@@ -262,14 +332,15 @@ mod tests {
 
     #[test]
     fn percentiles_are_right_to_an_eighth() {
-        let mut buckets = LatencyBuckets::default();
-        for i in 1..=1_000 {
-            buckets.add(f64::from(i) / 1e6);
+        for unit in [0.001, 1.0, 10_000.0] {
+            let mut values = Distribution::default();
+            for i in 1..=1_000 {
+                values.add(f64::from(i) * unit);
+            }
+            let got = values.percentiles();
+            for (got, exact) in [(got.p50, 500.0 * unit), (got.p99, 990.0 * unit), (got.max, 1_000.0 * unit)] {
+                assert!((got / exact - 1.0).abs() < 0.126, "{exact}: {got}");
+            }
         }
-        for (share, exact) in [(0.5, 0.5), (0.99, 0.99)] {
-            let got = buckets.percentile(share);
-            assert!((got / exact - 1.0).abs() < 0.126, "{share}: {got}");
-        }
-        assert_eq!(buckets.percentile(1.0), buckets.max_ms);
     }
 }

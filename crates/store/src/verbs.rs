@@ -208,7 +208,7 @@ pub struct StoreHealth {
 }
 
 /// Figures of a store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct StoreStats {
     /// Every lane.
     pub lanes: Vec<LaneView>,
@@ -218,6 +218,18 @@ pub struct StoreStats {
     pub sessions_refused: u64,
     /// Tasks by outcome since the start of the process; the names of `Stats::tasks`.
     pub tasks: Vec<(&'static str, u64)>,
+    /// The same by lane, priority and outcome; what never happened is left out, and so are publishes without a lane.
+    pub tasks_by_lane: Vec<squall_protocol::stats::TaskCount>,
+    /// Publishes refused for an unknown lane.
+    pub tasks_without_lane: u64,
+    /// Tasks given up since the start of the process, by lane and reason.
+    pub dead_letters: Vec<squall_protocol::stats::DeadLetterCount>,
+    /// Dead letters deleted because their lane keeps no more.
+    pub dead_letters_dropped: u64,
+    /// Idempotency keys forgotten before their window was over, because no more are kept.
+    pub idempotency_keys_evicted: u64,
+    /// Commands refused because too many waited.
+    pub commands_overloaded: u64,
     /// The last offset of the feed.
     pub feed_offset: u64,
     /// The oldest offset that can be read; 0 when there is none.
@@ -230,6 +242,10 @@ pub struct StoreStats {
     pub committed_commands: u64,
     /// Commit latency in milliseconds: p50, p99, max.
     pub commit_ms: squall_protocol::stats::Percentiles,
+    /// Commands in a commit.
+    pub commit_commands: squall_protocol::stats::Percentiles,
+    /// Bytes that a commit writes.
+    pub commit_bytes: squall_protocol::stats::Percentiles,
     /// Bytes of tasks in memory.
     pub task_bytes: u64,
     /// Bytes on disk.

@@ -24,7 +24,7 @@ use crate::error::Refusal;
 /// What a publish may send.
 #[derive(serde::Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
-#[allow(dead_code, reason = "it is only described, never made")]
+#[allow(dead_code, clippy::large_enum_variant, reason = "it is only described, never made")]
 pub(super) enum PublishBody<'a> {
     One(NewTask<'a>),
     Batch(Vec<NewTask<'a>>),

@@ -73,6 +73,18 @@ pub struct LaneCounts {
     pub dead: [u64; REASONS.len()],
 }
 
+impl LaneCounts {
+    /// Adds what happened since.
+    pub fn add(&mut self, since: &Self) {
+        for (mine, theirs) in self.tasks.as_flattened_mut().iter_mut().zip(since.tasks.as_flattened()) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.dead.iter_mut().zip(&since.dead) {
+            *mine += theirs;
+        }
+    }
+}
+
 /// Counts since the last [`Counts::drain`].
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
@@ -86,6 +98,8 @@ pub struct Counts {
     pub sessions_ended: [u64; 3],
     /// Dead letters dropped because their lane keeps no more.
     pub dropped: u64,
+    /// Idempotency keys forgotten before their window was over, because no more are kept.
+    pub keys_evicted: u64,
 }
 
 impl Counts {

@@ -211,6 +211,7 @@ impl Core {
         }
         self.counts = Counts::default();
         self.counts.size(names.len());
+        self.state.take_evicted_keys();
     }
 
     /// Begins a commit: the time (which never runs backwards), and how much the log takes.
@@ -254,6 +255,7 @@ impl Core {
 
     /// What happened since the last look.
     pub fn counts(&mut self) -> &mut Counts {
+        self.counts.keys_evicted += self.state.take_evicted_keys();
         &mut self.counts
     }
 

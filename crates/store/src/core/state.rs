@@ -175,6 +175,8 @@ pub struct State {
     dead_by_lane: Vec<BTreeSet<u64>>,
     pub(super) idempotency: HashMap<IdempotencyKey, (Uuid, Time)>,
     pub(super) idempotency_order: VecDeque<(IdempotencyKey, Time)>,
+    /// Keys that had to go before their time; counted, and not part of what is durable.
+    evicted_keys: u64,
     pub(super) finished: VecDeque<Slot>,
     task_bytes: u64,
     limits: Limits,
@@ -218,6 +220,7 @@ impl State {
             dead_by_lane: Vec::new(),
             idempotency: HashMap::new(),
             idempotency_order: VecDeque::new(),
+            evicted_keys: 0,
             finished: VecDeque::new(),
             task_bytes: 0,
             limits,
@@ -317,6 +320,11 @@ impl State {
     pub fn idempotent(&self, tenant: u32, key: &str, now: Time) -> Option<TaskId> {
         let &(id, until) = self.idempotency.get(&IdempotencyRef(tenant, key))?;
         (until > now).then_some(TaskId(id))
+    }
+
+    /// Idempotency keys that had to go before their time since the last look.
+    pub fn take_evicted_keys(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted_keys)
     }
 
     /// Bytes of the tasks that wait, are leased or are dead.
@@ -620,6 +628,7 @@ impl State {
                 && self.idempotency.get(&key).is_some_and(|held| held.1 == until)
             {
                 self.idempotency.remove(&key);
+                self.evicted_keys += u64::from(until > now);
             }
         }
     }

@@ -348,7 +348,7 @@ impl Committer {
         let take = std::mem::take::<u64>;
         let ended = std::mem::take(&mut counts.sessions_ended);
         let (refused, without_lane) = (take(&mut counts.sessions_refused), take(&mut counts.refused_without_lane));
-        metrics.rest(without_lane, refused, ended, take(&mut counts.dropped));
+        metrics.rest(without_lane, refused, ended, take(&mut counts.dropped), take(&mut counts.keys_evicted));
     }
 
     /// Hands deliveries out. What nobody takes comes back in the next commit.
@@ -406,13 +406,21 @@ impl Committer {
             lanes: self.core.lane_views(),
             sessions: [state.active_sessions(), completed, failed, timed_out],
             sessions_refused: totals.sessions_refused,
-            tasks: crate::core::counts::Outcome::ALL.iter().map(|o| (o.as_str(), totals.tasks[*o as usize])).collect(),
+            tasks: totals.tasks(),
+            tasks_by_lane: totals.tasks_by_lane(),
+            tasks_without_lane: totals.without_lane,
+            dead_letters: totals.dead_letters(),
+            dead_letters_dropped: totals.dropped,
+            idempotency_keys_evicted: totals.keys_evicted,
+            commands_overloaded: self.shared.metrics.overloaded_so_far(),
             feed_offset: self.shared.feed.head(),
             feed_oldest: self.shared.feed.oldest(),
             workers: self.core.workers() as u64,
             commits: totals.commits,
             committed_commands: totals.commands,
-            commit_ms: totals.commit_ms(),
+            commit_ms: totals.commit_ms.percentiles(),
+            commit_commands: totals.commit_commands.percentiles(),
+            commit_bytes: totals.commit_bytes.percentiles(),
             task_bytes: state.task_bytes(),
             disk_bytes: self.shared.catalog.bytes() + self.shared.snapshot_bytes(),
         }
