@@ -8,6 +8,7 @@ mod commands;
 mod config;
 mod exit;
 mod logging;
+mod open_files;
 mod shutdown;
 
 use std::process::ExitCode;

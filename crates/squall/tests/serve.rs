@@ -38,6 +38,17 @@ async fn logs_are_json_lines_when_asked_for() {
 }
 
 #[tokio::test]
+async fn it_may_open_as_many_files_as_the_system_allows() {
+    let few = ["sh", "-c", "ulimit -n 300; ulimit -Sn 100; exec \"$@\"", "sh"].map(str::to_owned).to_vec();
+    let mut squall = Setup::new(PROGRAM).wrapper(few).start().await.unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", squall.pid())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().nth(3), Some("300"), "{files}");
+    squall.terminate(LONG).await.unwrap();
+    assert!(squall.log().contains("server.max_connections"), "it says that this is too few: {}", squall.log());
+}
+
+#[tokio::test]
 async fn two_gateways_do_not_share_a_data_directory() {
     let squall = Setup::new(PROGRAM).start().await.unwrap();
     let second = Setup::new(PROGRAM).data_dir(squall.data_dir()).refusal().await.unwrap();

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::exit::Exit;
 use crate::shutdown::Deadline;
-use crate::{logging, shutdown};
+use crate::{logging, open_files, shutdown};
 
 /// How long threads that still read or write files may take when everything else has ended, unless the deadline is nearer.
 const LAST_THREADS: Duration = Duration::from_secs(2);
@@ -26,6 +26,7 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<Exit> {
         Some(path) => tracing::info!(file = %path.display(), "configuration"),
         None => tracing::info!("configuration: the built-in one; `squall config show` prints it"),
     }
+    open_files::raise_limit(settings.gateway.server.max_connections);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let drain_timeout = settings.gateway.server.drain_timeout();
     let deadline = Deadline::new(drain_timeout);
