@@ -46,6 +46,14 @@ impl Samples {
         names
     }
 
+    /// The names of all metrics that have a type, in order; their samples may have suffixes.
+    #[must_use]
+    pub fn families(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.types.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
     fn line(&mut self, line: &str) -> Result<(), &'static str> {
         if let Some(comment) = line.strip_prefix("# ") {
             if let Some(told) = comment.strip_prefix("TYPE ") {
@@ -132,6 +140,7 @@ mod tests {
         assert_eq!(samples.sum("plain", &[]), 1_000.0);
         assert_eq!(samples.sum("absent", &[]), 0.0);
         assert_eq!(samples.names(), ["a_total", "h_bucket", "plain"]);
+        assert_eq!(samples.families(), ["a"]);
     }
 
     #[test]

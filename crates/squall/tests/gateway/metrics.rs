@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use squall_protocol::{Health, HealthStatus, NackMode, TaskState};
+use squall_protocol::stats::{DeadLetterCount, TaskCount};
+use squall_protocol::{DeadReason, Health, HealthStatus, LaneView, NackMode, Priority, Stats, TaskState};
 use squall_testkit::{eventually, exposition::Samples};
 
 use crate::support::*;
@@ -78,6 +79,216 @@ async fn the_figures_move_with_what_was_done() {
         find(parts);
     }
     assert_eq!(samples.sum(find(&["sessions"]), &[("state", "active")]), 1.0);
+}
+
+/// A family of `/metrics` and its figure in `/v1/metrics`: how far they may be apart, and both, as one number each.
+type Figure = (&'static str, f64, fn(&Samples) -> f64, fn(&Stats) -> f64);
+
+/// One figure for each family that there is.
+const FIGURES: &[Figure] = &[
+    (
+        "squall_build",
+        0.0,
+        |p| p.sum("squall_build_info", &[("version", env!("CARGO_PKG_VERSION"))]),
+        |j| f64::from(u8::from(j.build.version == env!("CARGO_PKG_VERSION") && !j.build.profile.is_empty())),
+    ),
+    (
+        "squall_commands_overloaded",
+        0.0,
+        |p| p.sum("squall_commands_overloaded_total", &[]),
+        |j| j.commands_overloaded as f64,
+    ),
+    (
+        "squall_commit_commands",
+        0.0,
+        |p| p.sum("squall_commit_commands_sum", &[]),
+        |j| {
+            if j.commit_commands.max < 1.0 { -1.0 } else { j.committed_commands as f64 }
+        },
+    ),
+    (
+        "squall_commit_duration_seconds",
+        0.0,
+        |p| p.sum("squall_commit_duration_seconds_count", &[]),
+        |j| {
+            if j.commit_ms.max <= 0.0 { -1.0 } else { j.commits as f64 }
+        },
+    ),
+    (
+        "squall_commit_size_bytes",
+        0.0,
+        |p| p.sum("squall_commit_size_bytes_bucket", &[("le", "+Inf")]),
+        |j| {
+            if j.commit_bytes.p50 < 8.0 { -1.0 } else { j.commits as f64 }
+        },
+    ),
+    ("squall_connections", 0.0, |p| p.sum("squall_connections", &[]), |j| j.connections as f64),
+    (
+        "squall_connections_refused",
+        0.0,
+        |p| p.sum("squall_connections_refused_total", &[]),
+        |j| j.connections_refused.values().sum::<u64>() as f64,
+    ),
+    (
+        "squall_dead_letters",
+        0.0,
+        |p| p.sum("squall_dead_letters_total", &[("lane", "plain"), ("reason", "fatal")]),
+        |j| {
+            let wanted = |dead: &&DeadLetterCount| dead.lane == "plain" && dead.reason == DeadReason::Fatal;
+            j.dead_letters.iter().filter(wanted).map(|dead| dead.count as f64).sum()
+        },
+    ),
+    (
+        "squall_dead_letters_dropped",
+        0.0,
+        |p| p.sum("squall_dead_letters_dropped_total", &[]),
+        |j| j.dead_letters_dropped as f64,
+    ),
+    ("squall_feed_offset", 0.0, |p| p.sum("squall_feed_offset", &[]), |j| j.feed_offset as f64),
+    ("squall_feed_oldest", 0.0, |p| p.sum("squall_feed_oldest", &[]), |j| j.feed_oldest as f64),
+    ("squall_feed_subscribers", 0.0, |p| p.sum("squall_feed_subscribers", &[]), |j| j.subscribers as f64),
+    (
+        "squall_feed_subscribers_dropped",
+        0.0,
+        |p| p.sum("squall_feed_subscribers_dropped_total", &[]),
+        |j| j.subscribers_dropped as f64,
+    ),
+    (
+        "squall_http_request_duration_seconds",
+        0.0,
+        |p| p.sum("squall_http_request_duration_seconds_count", &[("route", "/v1/tasks"), ("method", "POST")]),
+        |j| {
+            let published = j.routes.iter().find(|of| of.route == "/v1/tasks" && of.method == "POST").unwrap();
+            if published.latency_ms.p99 <= 0.0 { -1.0 } else { published.statuses.values().sum::<u64>() as f64 }
+        },
+    ),
+    (
+        "squall_http_requests",
+        0.0,
+        |p| p.sum("squall_http_requests_total", &[("route", "/v1/tasks"), ("method", "POST"), ("status", "202")]),
+        |j| j.routes.iter().find(|of| of.route == "/v1/tasks" && of.method == "POST").unwrap().statuses["202"] as f64,
+    ),
+    (
+        "squall_idempotency_keys_evicted",
+        0.0,
+        |p| p.sum("squall_idempotency_keys_evicted_total", &[]),
+        |j| j.idempotency_keys_evicted as f64,
+    ),
+    ("squall_lane_credit", 0.0, |p| p.sum("squall_lane_credit", &[]), |j| of_lanes(j, |lane| lane.credit)),
+    (
+        "squall_lane_dead_letters",
+        0.0,
+        |p| p.sum("squall_lane_dead_letters", &[]),
+        |j| of_lanes(j, |lane| lane.dead_letters),
+    ),
+    ("squall_lane_delayed", 0.0, |p| p.sum("squall_lane_delayed", &[]), |j| of_lanes(j, |lane| lane.delayed)),
+    ("squall_lane_leased", 0.0, |p| p.sum("squall_lane_leased", &[]), |j| of_lanes(j, |lane| lane.leased)),
+    // It grows between one request and the other.
+    (
+        "squall_lane_oldest_ready_seconds",
+        60.0,
+        |p| p.sum("squall_lane_oldest_ready_seconds", &[("priority", "high")]),
+        |j| of_lanes(j, |lane| lane.oldest_ready_ms.high) / 1_000.0,
+    ),
+    ("squall_lane_paused", 0.0, |p| p.sum("squall_lane_paused", &[]), |j| of_lanes(j, |lane| lane.paused.into())),
+    (
+        "squall_lane_ready",
+        0.0,
+        |p| p.sum("squall_lane_ready", &[("priority", "high")]),
+        |j| of_lanes(j, |lane| lane.ready.high),
+    ),
+    ("squall_lane_workers", 0.0, |p| p.sum("squall_lane_workers", &[]), |j| of_lanes(j, |lane| lane.workers)),
+    ("squall_process_cpu_seconds", 60.0, |p| p.sum("squall_process_cpu_seconds_total", &[]), |j| j.process.cpu_seconds),
+    ("squall_process_open_fds", 100.0, |p| p.sum("squall_process_open_fds", &[]), |j| j.process.open_fds as f64),
+    (
+        "squall_process_resident_memory_bytes",
+        1e9,
+        |p| p.sum("squall_process_resident_memory_bytes", &[]),
+        |j| j.process.rss_bytes as f64,
+    ),
+    ("squall_process_threads", 100.0, |p| p.sum("squall_process_threads", &[]), |j| j.process.threads as f64),
+    (
+        "squall_process_uptime_seconds",
+        60.0,
+        |p| p.sum("squall_process_uptime_seconds", &[]),
+        |j| j.process.uptime_ms as f64 / 1_000.0,
+    ),
+    ("squall_sessions", 0.0, |p| p.sum("squall_sessions", &[("state", "active")]), |j| j.sessions["active"] as f64),
+    (
+        "squall_sessions_ended",
+        0.0,
+        |p| p.sum("squall_sessions_ended_total", &[("state", "completed")]),
+        |j| j.sessions["completed"] as f64,
+    ),
+    ("squall_sessions_refused", 0.0, |p| p.sum("squall_sessions_refused_total", &[]), |j| j.sessions_refused as f64),
+    ("squall_store_disk_bytes", 0.0, |p| p.sum("squall_store_disk_bytes", &[]), |j| j.disk_bytes as f64),
+    ("squall_store_up", 0.0, |p| p.sum("squall_store_up", &[]), |j| f64::from(u8::from(j.store_up))),
+    ("squall_task_bytes", 0.0, |p| p.sum("squall_task_bytes", &[]), |j| j.task_bytes as f64),
+    (
+        "squall_tasks",
+        0.0,
+        |p| p.sum("squall_tasks_total", &[("lane", "plain"), ("priority", "high"), ("outcome", "delivered")]),
+        |j| {
+            let wanted =
+                |of: &&TaskCount| of.lane == "plain" && of.priority == Priority::High && of.outcome == "delivered";
+            j.tasks_by_lane.iter().filter(wanted).map(|of| of.count as f64).sum()
+        },
+    ),
+    (
+        "squall_tasks_without_lane",
+        0.0,
+        |p| p.sum("squall_tasks_without_lane_total", &[]),
+        |j| j.tasks_without_lane as f64,
+    ),
+    ("squall_work_connections", 0.0, |p| p.sum("squall_work_connections", &[]), |j| j.work_connections as f64),
+    ("squall_workers", 0.0, |p| p.sum("squall_workers", &[]), |j| j.workers as f64),
+];
+
+fn of_lanes(stats: &Stats, figure: fn(&LaneView) -> u64) -> f64 {
+    stats.lanes.iter().map(figure).sum::<u64>() as f64
+}
+
+#[tokio::test]
+async fn both_surfaces_have_the_same_figures() {
+    // No segment is prepared meanwhile: the first is large enough, and the next is ready.
+    let gateway = gateway_with("[sessions]\nmax_concurrent = 2\n[store]\nidempotency_keys = 1\n").await;
+    let mut http = http(&gateway);
+    for n in 0..6 {
+        let task = json!({"lane": "plain", "kind": "build", "priority": "high", "payload": n, "idempotency_key": n.to_string()});
+        publish(&mut http, task).await;
+    }
+    publish(&mut http, json!({"lane": "narrow", "kind": "build", "delay_ms": 600_000})).await;
+    let mut worker = Worker::new(&gateway, &["plain"], 3).await;
+    let dead = worker.take().await;
+    worker.work.nack(&nack(dead.id, NackMode::Fatal, "no"));
+    worker.work.flush().await.unwrap();
+    state_of(&mut http, dead.id, TaskState::Dead).await;
+    let ended = http.create_session(&Default::default()).await.unwrap();
+    http.end_session(&ended.id, &Default::default()).await.unwrap();
+    for _ in 0..2 {
+        http.create_session(&Default::default()).await.unwrap();
+    }
+    http.create_session(&Default::default()).await.unwrap_err();
+    http.pause_lane("narrow", None).await.unwrap();
+
+    // Nothing happens any more, but disks are prepared for what may come.
+    let (stats, samples) = eventually("the disk to be quiet", SOON, async || {
+        let stats = http.stats().await.unwrap();
+        let samples = scrape(&mut http).await;
+        (samples.sum("squall_store_disk_bytes", &[]) == stats.disk_bytes as f64).then_some((stats, samples))
+    })
+    .await;
+    let mut nonzero = 0;
+    for (family, tolerance, prometheus, json) in FIGURES {
+        let (there, here) = (prometheus(&samples), json(&stats));
+        assert!((there - here).abs() <= *tolerance, "{family}: {there} in /metrics, {here} in /v1/metrics");
+        nonzero += u32::from(there != 0.0);
+    }
+    assert!(nonzero >= 30, "most of them have something to say: {nonzero}");
+    assert_eq!(stats.idempotency_keys_evicted, 5);
+    let without: Vec<_> =
+        samples.families().into_iter().filter(|name| FIGURES.iter().all(|(family, ..)| family != name)).collect();
+    assert!(without.is_empty(), "no figure in /v1/metrics: {without:?}");
 }
 
 #[tokio::test]
