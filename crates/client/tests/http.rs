@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use squall_client::{Endpoint, Error, Http, Options};
 use squall_protocol::ErrorCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 /// A server that hands each connection to the script, one after the other; answers how many requests it has read.
 async fn serve<F, S>(script: F) -> Endpoint
@@ -55,7 +57,7 @@ impl Peer {
 }
 
 fn options() -> Options {
-    Options { request_timeout: Duration::from_millis(300), max_message_bytes: 100_000, ..Options::default() }
+    Options { request_timeout: Duration::from_secs(10), max_message_bytes: 100_000, ..Options::default() }
 }
 
 async fn post(http: &mut Http, body: &'static str) -> Result<String, Error> {
@@ -131,45 +133,48 @@ async fn a_request_that_was_read_and_not_answered_is_unknown_and_not_sent_again(
     assert_eq!(http.connects(), 1);
 }
 
-#[tokio::test]
-async fn an_answer_that_comes_too_late_is_not_taken_for_the_next_one() {
-    let endpoint = serve(|nth, mut peer| async move {
-        peer.request().await;
-        if nth == 0 {
+/// A server that answers the first connection's request only when it is told to, and says when it has; others at once.
+async fn serve_late() -> (Endpoint, Arc<Notify>, Arc<Notify>) {
+    let (go, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (told, say) = (Arc::clone(&go), Arc::clone(&gone));
+    let endpoint = serve(move |nth, mut peer| {
+        let (told, say) = (Arc::clone(&told), Arc::clone(&say));
+        async move {
+            peer.request().await;
+            if nth > 0 {
+                return peer.answer("200 OK", "mine").await;
+            }
             tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_millis(400)).await;
+                told.notified().await;
+                // The client may have closed the connection, which is as good.
                 let _ = peer.stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate").await;
+                say.notify_one();
+                std::future::pending::<()>().await;
             });
-        } else {
-            peer.answer("200 OK", "mine").await;
         }
     })
     .await;
-    let mut http = Http::new(endpoint, options());
+    (endpoint, go, gone)
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_too_late_is_not_taken_for_the_next_one() {
+    let (endpoint, go, gone) = serve_late().await;
+    let mut http = Http::new(endpoint, Options { request_timeout: Duration::from_secs(1), ..options() });
     let error = post(&mut http, "first").await.unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }) && error.outcome_unknown(), "{error:?}");
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    go.notify_one();
+    gone.notified().await;
     assert_eq!(post(&mut http, "second").await.unwrap(), "mine");
 }
 
 #[tokio::test]
 async fn a_call_that_was_given_up_half_way_leaves_nothing_behind() {
-    let endpoint = serve(|nth, mut peer| async move {
-        peer.request().await;
-        if nth == 0 {
-            tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_millis(30)).await;
-                let _ = peer.stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstale").await;
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            });
-        } else {
-            peer.answer("200 OK", "mine").await;
-        }
-    })
-    .await;
+    let (endpoint, go, gone) = serve_late().await;
     let mut http = Http::new(endpoint, options());
-    tokio::time::timeout(Duration::from_millis(10), post(&mut http, "dropped")).await.unwrap_err();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::timeout(Duration::from_millis(100), post(&mut http, "dropped")).await.unwrap_err();
+    go.notify_one();
+    gone.notified().await;
     assert_eq!(post(&mut http, "second").await.unwrap(), "mine");
 }
 
