@@ -408,7 +408,7 @@ pub(crate) async fn a_lease_that_expires_counts_as_an_attempt(backend: &impl Bac
 }
 
 pub(crate) async fn an_extended_lease_does_not_expire(backend: &impl Backend) {
-    let store = backend.open(options_with(Lane { lease_ms: 100, retry: quick(), ..Lane::default() })).await;
+    let store = backend.open(options_with(Lane { lease_ms: 2_000, retry: quick(), ..Lane::default() })).await;
     let id = publish(&*store, spec("1")).await;
     let held = pull_one(&*store).await;
     let Ok(Settled::Extended(until)) = settle_pulled(&*store, &held, SettleVerb::Extend { for_ms: 60_000 }).await
@@ -416,7 +416,7 @@ pub(crate) async fn an_extended_lease_does_not_expire(backend: &impl Backend) {
         panic!("not extended");
     };
     assert!(until > held.lease_expires_at);
-    assert!(store.lease(None, "a", 1, 250).await.unwrap().is_empty(), "it would have expired by now");
+    assert!(store.lease(None, "a", 1, 2_200).await.unwrap().is_empty(), "it would have expired by now");
     assert_eq!(store.task(None, id).await.unwrap().lease_expires_at, Some(until));
     assert_eq!(settle_pulled(&*store, &held, SettleVerb::Ack).await, Ok(Settled::Done));
 }
@@ -436,7 +436,7 @@ pub(crate) async fn a_nack_may_pause_the_lane(backend: &impl Backend) {
     publish(&*store, spec("1")).await;
     publish(&*store, spec("2")).await;
     let got = pull_one(&*store).await;
-    let verb = SettleVerb::Nack { mode: NackMode::Release, delay_ms: None, reason: None, pause_lane_ms: Some(150) };
+    let verb = SettleVerb::Nack { mode: NackMode::Release, delay_ms: None, reason: None, pause_lane_ms: Some(2_000) };
     settle_pulled(&*store, &got, verb).await.unwrap();
     let lane = store.lane("a").await.unwrap();
     assert!(lane.paused && lane.paused_until.is_some());
@@ -573,13 +573,13 @@ pub(crate) async fn a_deadline_that_passes_is_a_dead_letter(backend: &impl Backe
 pub(crate) async fn a_delayed_task_waits(backend: &impl Backend) {
     let store = backend.open(options()).await;
     let started = std::time::Instant::now();
-    let id = publish(&*store, TaskSpec { delay_ms: 120, ..spec("1") }).await;
+    let id = publish(&*store, TaskSpec { delay_ms: 1_500, ..spec("1") }).await;
     let view = store.task(None, id).await.unwrap();
     assert_eq!(view.state, TaskState::Delayed);
-    assert_eq!(view.due_at, Some(view.created_at.plus_ms(120)));
+    assert_eq!(view.due_at, Some(view.created_at.plus_ms(1_500)));
     assert_eq!(store.lane("a").await.unwrap().delayed, 1);
     assert_eq!(pull_one(&*store).await.task.id, id);
-    assert!(started.elapsed() >= Duration::from_millis(115), "{:?}", started.elapsed());
+    assert!(started.elapsed() >= Duration::from_millis(1_495), "{:?}", started.elapsed());
 }
 
 pub(crate) async fn a_waiting_task_can_be_cancelled_a_leased_one_not(backend: &impl Backend) {
@@ -704,9 +704,9 @@ pub(crate) async fn an_idle_session_times_out_and_frees_its_slot(backend: &impl 
     let mut options = options();
     options.sessions.max_concurrent = 1;
     let store = backend.open(options).await;
-    let new = NewSession { id: Some(session_id("s")), idle_timeout_ms: Some(100), ..NewSession::default() };
+    let new = NewSession { id: Some(session_id("s")), idle_timeout_ms: Some(1_500), ..NewSession::default() };
     store.create_session(&tenant(), new).await.unwrap();
-    assert!(matches!(create(&*store, "t").await, Err(Error::SessionLimit { retry_after_ms: 1..=100, .. })));
+    assert!(matches!(create(&*store, "t").await, Err(Error::SessionLimit { retry_after_ms: 1..=1_500, .. })));
     until(async || create(&*store, "t").await.ok()).await;
     let over = store.session(None, session_id("s")).await.unwrap();
     assert_eq!((over.state, over.expires_at), (SessionState::TimedOut, None));
@@ -717,14 +717,17 @@ pub(crate) async fn an_idle_session_times_out_and_frees_its_slot(backend: &impl 
 
 pub(crate) async fn publishing_keeps_a_session_alive(backend: &impl Backend) {
     let store = backend.open(options()).await;
-    let new = NewSession { id: Some(session_id("s")), idle_timeout_ms: Some(300), ..NewSession::default() };
+    let new = NewSession { id: Some(session_id("s")), idle_timeout_ms: Some(2_000), ..NewSession::default() };
     let created = store.create_session(&tenant(), new).await.unwrap();
-    for _ in 0..5 {
+    let mut published = 0;
+    // Longer than it may be idle.
+    while crate::now() < created.created_at.plus_ms(2_500) {
         tokio::time::sleep(Duration::from_millis(100)).await;
         publish(&*store, TaskSpec { session: Some(session_id("s")), ..spec("1") }).await;
+        published += 1;
     }
     let view = store.session(None, session_id("s")).await.unwrap();
-    assert_eq!((view.state, view.tasks.published), (SessionState::Active, 5));
+    assert_eq!((view.state, view.tasks.published), (SessionState::Active, published));
     assert!(view.last_activity_at > created.last_activity_at);
 }
 
@@ -900,7 +903,7 @@ pub(crate) async fn retries_and_delays_survive_a_restart(backend: &impl Backend)
     let retried = publish(&*store, spec("1")).await;
     let mut worker = worker(&*store, 1, 1).await;
     next(&mut worker, 1).await;
-    let verb = SettleVerb::Nack { mode: NackMode::Fail, delay_ms: Some(400), reason: None, pause_lane_ms: None };
+    let verb = SettleVerb::Nack { mode: NackMode::Fail, delay_ms: Some(3_000), reason: None, pause_lane_ms: None };
     let Ok(Settled::Retry(due)) = settle(&*store, Holder::Worker(worker.id), retried, verb).await else {
         panic!("no retry")
     };

@@ -320,24 +320,21 @@ async fn an_ack_of_what_one_does_not_hold_of_what_is_done_and_of_what_expired() 
     owner.work.ack(id);
     not_held(&mut owner, id).await;
 
-    // Too late: the lease of 400 ms ran out, and the task went to somebody else.
+    // Too late: the lease of 400 ms ran out, and the task went to somebody else. Nobody else is there to take it first.
+    drop(owner);
+    eventually("the lane to have no workers", SOON, async || {
+        (http.lane("brief").await.ok()?.workers == 0).then_some(())
+    })
+    .await;
     let late = publish(&mut http, json!({"lane": "brief", "kind": "build"})).await;
-    let leased = http.lease("brief", 1, 0).await.unwrap();
-    let receipt = match leased.tasks().unwrap().first() {
-        Some(task) => task.receipt,
-        // The connected worker was quicker; take it from there.
-        None => owner.take().await.receipt,
+    let receipt = {
+        let leased = http.lease("brief", 1, 5_000).await.unwrap();
+        let tasks = leased.tasks().unwrap();
+        assert_eq!((tasks[0].id, tasks[0].attempt), (late, 1));
+        tasks[0].receipt
     };
-    let mut second = Worker::new(&gateway, &["brief"], 1).await;
-    let again = loop {
-        let got = tokio::select! {
-            got = second.take() => got,
-            got = owner.take() => got,
-        };
-        if got.id == late && got.attempt == 2 {
-            break got;
-        }
-    };
+    let again = Worker::new(&gateway, &["brief"], 1).await.take().await;
+    assert_eq!((again.id, again.attempt), (late, 2));
     for error in [
         http.ack(late, receipt).await.unwrap_err(),
         http.extend(late, receipt, 1_000).await.unwrap_err(),

@@ -240,7 +240,8 @@ async fn killed_again_and_again_under_load_it_keeps_every_promise() {
 async fn retries_and_dead_letters_survive_a_kill() {
     let mut gateway = gateway().await;
     let mut http = http(&gateway);
-    let waiting = publish(&mut http, json!({"kind": "waits", "retry": {"max": 3, "delay_ms": 1_500}})).await;
+    let waiting =
+        publish(&mut http, json!({"kind": "waits", "retry": {"max": 3, "delay_ms": 6_000, "jitter": 0.0}})).await;
     let mut worker = Worker::new(&gateway, &["plain"], 1).await;
     let got = worker.take().await;
     worker.nack(&got, NackMode::Fail, "first try").await;

@@ -128,7 +128,7 @@ async fn an_idle_session_times_out_frees_its_slot_and_its_tasks_follow_their_lan
 [sessions]
 max_concurrent = 2
 max_per_tenant = 2
-idle_timeout_ms = 400
+idle_timeout_ms = 3000
 [lanes.cancels]
 on_session_end = "cancel"
 [lanes.buries]
