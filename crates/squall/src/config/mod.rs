@@ -3,7 +3,7 @@
 //! Each part owns what it can be told (`squall_gateway::Config`, `squall_store::config`); this module finds the settings,
 //! reads them, and tells every mistake with its place. It opens no socket and creates no file.
 //!
-//! In the order in which settings pass through: [`tree`] as written, [`read`] as typed, [`show`] as told again.
+//! In the order in which settings pass through: [`tree`] as written, [`read`] as typed, [`show`](mod@show) as told again.
 
 mod log;
 mod origin;

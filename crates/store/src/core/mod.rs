@@ -5,8 +5,8 @@
 //! random numbers come from a seed. The shell gives out answers and deliveries only after the write.
 //!
 //! - [`state`]: what is durable, and how records change it; [`records`]: what they look like; [`image`]: a whole state as records;
-//! - [`scheduler`]: the queues derived from it; [`timers`]: what happens by itself;
-//! - [`retry`], [`session`]: the policies; [`verbs`]: one decision per file; [`view`]: what operators see.
+//! - `scheduler`: the queues derived from it; [`timers`]: what happens by itself;
+//! - [`retry`], [`session`]: the policies; `verbs`: one decision per file; [`view`]: what operators see.
 
 pub mod counts;
 pub mod image;
