@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use squall_protocol::Gap;
+use squall_protocol::{Gap, GapReason};
 use squall_store::{FeedSlice, Reply};
 use tokio::sync::watch;
 
@@ -84,12 +84,16 @@ impl Follower {
                         Ok(slice) => slice,
                         Err(error) => return Next::Failed(error),
                     };
-                    if slice.records.is_empty() && slice.gap.is_none() {
-                        self.cursor = self.cursor.max(slice.head);
+                    // A store says what is missing. One that gives nothing of what there is has lost it, and nobody passes over that in
+                    // silence.
+                    let nothing = slice.records.is_empty() && slice.head > cursor;
+                    let lost = Gap { from: cursor + 1, to: slice.head, reason: GapReason::Corrupt };
+                    let gap = slice.gap.or(nothing.then_some(lost));
+                    if slice.records.is_empty() && gap.is_none() {
                         continue;
                     }
-                    let after = slice.gap.map_or(self.cursor, |gap| gap.to.max(self.cursor));
-                    let chunk = Chunk::encode(slice.gap, &slice.records, after);
+                    let after = gap.map_or(self.cursor, |gap| gap.to.max(self.cursor));
+                    let chunk = Chunk::encode(gap, &slice.records, after);
                     self.cursor = chunk.last;
                     return Next::Chunks(vec![Arc::new(chunk)], 0);
                 }
