@@ -68,7 +68,7 @@ impl Engine for Log {
                 left -= got.len() as u64;
                 let ack = |id| Settlement { id, receipt: None, verb: SettleVerb::Ack };
                 let acks = got.iter().map(|delivery| ack(delivery.task.id)).collect();
-                flying.push_back(self.store.settle(Holder::Worker(id), acks));
+                flying.push_back(self.store.settle(None, Holder::Worker(id), acks));
                 self.store.grant(id, got.len() as u32);
                 while flying.len() > 4 {
                     flying.next().await;
