@@ -369,6 +369,13 @@ impl Config {
 
     fn validate_store(&self) -> Result<(), ConfigError> {
         let store = &self.store;
+        if !(store.url.is_empty() || store.url.starts_with("redis://") || store.url.starts_with("rediss://")) {
+            return Err(error("store.url", "is neither empty, for the embedded store, nor redis://… or rediss://…"));
+        }
+        if store.key_prefix.is_empty() || store.key_prefix.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(error("store.key_prefix", "is empty, or has a blank in it"));
+        }
+        at_least("store.timeout_ms", store.timeout_ms, 100)?;
         if store.durability == store::Durability::Interval {
             at_least("store.interval_ms", store.interval_ms, 1)?;
         }
@@ -508,6 +515,8 @@ mod tests {
                 "no origin",
             ),
             (|c| c.sessions.max_concurrent = 0, "sessions.max_concurrent", "at least 1"),
+            (|c| c.store.url = "http://localhost".into(), "store.url", "redis://"),
+            (|c| c.store.key_prefix = "a b".into(), "store.key_prefix", "blank"),
             (|c| c.hooks.github.secret = Some(String::new()), "hooks.github.secret", "anybody"),
             (|c| c.server.max_body_bytes = 1_024, "tasks.max_payload_bytes", "max_body_bytes"),
             (

@@ -41,7 +41,7 @@ pub struct Health {
     pub lost: Vec<String>,
     /// Each dependency, checked live.
     pub dependencies: BTreeMap<String, Dependency>,
-    /// What an acknowledgement means: `commit`, or `interval` with its milliseconds.
+    /// What an acknowledgement means: `commit`, `interval` with its milliseconds, or what the Redis is set to.
     pub durability: String,
     /// The program's version.
     pub version: String,

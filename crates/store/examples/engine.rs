@@ -1,5 +1,6 @@
 //! How fast the engine is on this machine: `cargo run --release -p squall-store --example engine -- [commit|interval] [seconds]`;
-//! `-- memory` says what a pending task costs in memory instead.
+//! `-- redis://127.0.0.1:6379 [seconds]` measures the store in that Redis (and leaves it there, below prefixes of its own); `-- memory`
+//! says what a pending task costs in memory instead.
 //!
 //! Publishes 256-byte tasks over so many connections with so many in flight each, as a gateway would: what arrived in one read is one
 //! call. Then lets one worker take and acknowledge all of it. Prints rates, and the bare `fdatasync` of this disk beside them.
@@ -34,10 +35,11 @@ fn spec(payload: &str) -> TaskSpec {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let mut args = std::env::args().skip(1);
-    let durability = match args.next().as_deref() {
-        Some("memory") => return memory().await,
-        Some("interval") => Durability::Interval,
-        _ => Durability::Commit,
+    let (durability, redis) = match args.next() {
+        Some(text) if text == "memory" => return memory().await,
+        Some(text) if text == "interval" => (Durability::Interval, None),
+        Some(url) if url.contains("://") => (Durability::Commit, Some(url)),
+        _ => (Durability::Commit, None),
     };
     let seconds: f64 = args.next().and_then(|text| text.parse().ok()).unwrap_or(2.0);
     println!("{durability:?}; fdatasync of a preallocated file: {:.3} ms", probe());
@@ -48,7 +50,7 @@ async fn main() {
             lanes: [("a".to_owned(), Lane { max_depth: u64::MAX, ..Lane::default() })].into(),
             ..Options::default()
         };
-        let store: Arc<dyn Store> = Arc::new(embedded::open(dir.path(), options).expect("a store"));
+        let store = open(dir.path(), options, redis.as_deref()).await;
         let before = cpu();
         let (published, took) = publish(&store, connections, window, burst, seconds).await;
         let used = (cpu() - before) * 1e6 / published as f64;
@@ -76,6 +78,14 @@ async fn main() {
         store.close().await.expect("closed");
         println!("                 closed in {:.0} ms", started.elapsed().as_secs_f64() * 1e3);
     }
+}
+
+/// The embedded store in `dir`, or a new one in Redis.
+async fn open(dir: &std::path::Path, mut options: Options, redis: Option<&str>) -> Arc<dyn Store> {
+    let Some(url) = redis else { return Arc::new(embedded::open(dir, options).expect("a store")) };
+    options.store.url = url.to_owned();
+    options.store.key_prefix = format!("squall-engine-{}", uuid::Uuid::new_v4());
+    Arc::new(squall_store::redis::open(options).await.expect("a store"))
 }
 
 async fn publish(store: &Arc<dyn Store>, connections: usize, window: usize, burst: usize, seconds: f64) -> (u64, f64) {

@@ -21,6 +21,12 @@ pub enum Durability {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Empty: the embedded store, in the data directory. `redis://…` or `rediss://…` (TLS): a Redis that several gateways share.
+    pub url: String,
+    /// With Redis: what all keys begin with. Braces around it (`{squall}`) keep all of them in one slot of a cluster.
+    pub key_prefix: String,
+    /// With Redis: how long an answer may take; then the caller is told 503 and does not know what became of it.
+    pub timeout_ms: u64,
     /// What an acknowledgement means: `commit` or `interval`.
     pub durability: Durability,
     /// With `interval`: milliseconds between syncs.
@@ -50,6 +56,9 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            url: String::new(),
+            key_prefix: "squall".to_owned(),
+            timeout_ms: 5_000,
             durability: Durability::Commit,
             interval_ms: 100,
             segment_bytes: 16 << 20,

@@ -9,6 +9,7 @@
 //!   arguments, and what was decided goes out as records;
 //! - [`embedded`]: one committer that takes whatever waits, lets the core decide, appends the records to a log, syncs once
 //!   and answers all; snapshots and recovery;
+//! - [`redis`]: the same decisions inside a Redis that several gateways share;
 //! - [`config`], [`error`], [`metrics`].
 //!
 //! What a record looks like on disk is this crate's own business, versioned and checksummed; wire types are not stored.
@@ -18,6 +19,9 @@ pub mod core;
 pub mod embedded;
 pub mod error;
 pub mod metrics;
+#[cfg(test)]
+pub(crate) mod model;
+pub mod redis;
 #[cfg(test)]
 pub(crate) mod suite;
 pub mod verbs;

@@ -61,6 +61,25 @@ pub struct Metrics {
     totals: Mutex<Totals>,
 }
 
+/// What is, as the store finds it when it is asked; the rest of [`crate::StoreStats`] was counted on the way.
+#[derive(Debug, Default)]
+pub struct Now {
+    /// Every lane.
+    pub lanes: Vec<squall_protocol::LaneView>,
+    /// Sessions that are active.
+    pub active_sessions: u64,
+    /// The last offset of the feed.
+    pub feed_offset: u64,
+    /// The oldest offset that can be read; 0 when there is none.
+    pub feed_oldest: u64,
+    /// Connected workers.
+    pub workers: u64,
+    /// Bytes of tasks in memory.
+    pub task_bytes: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+}
+
 /// The same as plain numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
@@ -226,6 +245,35 @@ impl Metrics {
                 self.sessions_ended.get_or_create(&[("state", state)]).inc_by(ended);
                 *total += ended;
             }
+        }
+    }
+
+    /// What was counted so far beside what is now.
+    #[must_use]
+    pub fn stats(&self, now: Now) -> crate::StoreStats {
+        let totals = self.totals();
+        let [completed, failed, timed_out] = totals.sessions_ended;
+        crate::StoreStats {
+            lanes: now.lanes,
+            sessions: [now.active_sessions, completed, failed, timed_out],
+            sessions_refused: totals.sessions_refused,
+            tasks: totals.tasks(),
+            tasks_by_lane: totals.tasks_by_lane(),
+            tasks_without_lane: totals.without_lane,
+            dead_letters: totals.dead_letters(),
+            dead_letters_dropped: totals.dropped,
+            idempotency_keys_evicted: totals.keys_evicted,
+            commands_overloaded: self.overloaded_so_far(),
+            feed_offset: now.feed_offset,
+            feed_oldest: now.feed_oldest,
+            workers: now.workers,
+            commits: totals.commits,
+            committed_commands: totals.commands,
+            commit_ms: totals.commit_ms.percentiles(),
+            commit_commands: totals.commit_commands.percentiles(),
+            commit_bytes: totals.commit_bytes.percentiles(),
+            task_bytes: now.task_bytes,
+            disk_bytes: now.disk_bytes,
         }
     }
 

@@ -203,6 +203,8 @@ pub struct StoreHealth {
     pub ok: bool,
     /// Features that are lost: `publish`, `feed` …
     pub lost: Vec<&'static str>,
+    /// What an acknowledgement means.
+    pub durability: String,
     /// What the store is and how it is set; what is wrong, if something is; records set aside at the last recovery.
     pub detail: String,
 }

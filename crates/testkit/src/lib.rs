@@ -7,10 +7,12 @@
 mod disk;
 pub mod exposition;
 mod process;
+mod redis;
 mod seed;
 mod wait;
 
 pub use disk::SmallDisk;
 pub use process::{Exit, Setup, Squall};
+pub use redis::{Redis, free_port};
 pub use seed::Seed;
 pub use wait::{eventually, within};

@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use squall_protocol::health::Dependency;
 use squall_protocol::{Health, HealthStatus};
-use squall_store::config::Durability;
 
 use super::extract::json;
 use crate::app::App;
@@ -74,10 +73,7 @@ pub(crate) async fn check(app: &App) -> Health {
         status,
         lost,
         dependencies: BTreeMap::from([("store".to_owned(), Dependency { ok, checked_in_ms, detail })]),
-        durability: match app.config.store.durability {
-            Durability::Commit => "commit".into(),
-            Durability::Interval => format!("interval {} ms", app.config.store.interval_ms),
-        },
+        durability: said.durability,
         version: env!("CARGO_PKG_VERSION").into(),
         uptime_ms: u64::try_from(app.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         time: squall_store::now(),

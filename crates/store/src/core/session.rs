@@ -9,6 +9,19 @@ pub const MAX_METADATA_BYTES: usize = 64 << 10;
 /// The idle timeouts that a client may ask for.
 pub const IDLE_TIMEOUT_MS: std::ops::RangeInclusive<u64> = 100..=86_400_000;
 
+/// The reason of an end is cut to so many bytes.
+pub const MAX_REASON_BYTES: usize = 1_024;
+
+/// The first `max` bytes, or a few less so that no character is cut.
+#[must_use]
+pub fn cut(text: &str, max: usize) -> &str {
+    let mut end = max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// Merges `patch` into `target` as RFC 7386 says: objects merge, `null` removes, all else replaces.
 pub fn merge(target: &mut Map<String, Value>, patch: Map<String, Value>) {
     for (name, value) in patch {

@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use squall_protocol::SessionState;
 use squall_protocol::task::Published;
 use tokio::sync::{mpsc, oneshot};
 
@@ -18,6 +17,7 @@ use super::shared::Shared;
 use super::snapshot;
 use crate::config::Durability;
 use crate::core::{Core, Handout, Room};
+use crate::metrics::Now;
 use crate::{Delivery, Error, Result, Settled, StoreStats};
 
 /// A commit is written when it has so many bytes, however many commands still wait.
@@ -398,32 +398,16 @@ impl Committer {
     }
 
     fn stats(&self) -> StoreStats {
-        let totals = self.shared.metrics.totals();
         let state = self.core.state();
-        let [completed, failed, timed_out] = totals.sessions_ended;
-        debug_assert_eq!(SessionState::ALL[0], SessionState::Active);
-        StoreStats {
+        self.shared.metrics.stats(Now {
             lanes: self.core.lane_views(),
-            sessions: [state.active_sessions(), completed, failed, timed_out],
-            sessions_refused: totals.sessions_refused,
-            tasks: totals.tasks(),
-            tasks_by_lane: totals.tasks_by_lane(),
-            tasks_without_lane: totals.without_lane,
-            dead_letters: totals.dead_letters(),
-            dead_letters_dropped: totals.dropped,
-            idempotency_keys_evicted: totals.keys_evicted,
-            commands_overloaded: self.shared.metrics.overloaded_so_far(),
+            active_sessions: state.active_sessions(),
             feed_offset: self.shared.feed.head(),
             feed_oldest: self.shared.feed.oldest(),
             workers: self.core.workers() as u64,
-            commits: totals.commits,
-            committed_commands: totals.commands,
-            commit_ms: totals.commit_ms.percentiles(),
-            commit_commands: totals.commit_commands.percentiles(),
-            commit_bytes: totals.commit_bytes.percentiles(),
             task_bytes: state.task_bytes(),
             disk_bytes: self.shared.catalog.bytes() + self.shared.snapshot_bytes(),
-        }
+        })
     }
 
     fn finish(&mut self, snapshot_until: Option<Instant>) -> Result<()> {

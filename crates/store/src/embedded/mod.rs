@@ -405,7 +405,11 @@ impl Store for Embedded {
         for what in &self.shared.found {
             detail = format!("{detail}; at the last start: {what}");
         }
-        StoreHealth { ok: lost.is_empty(), lost, detail }
+        let durability = match store.durability {
+            Durability::Commit => "commit".to_owned(),
+            Durability::Interval => format!("interval {} ms", store.interval_ms),
+        };
+        StoreHealth { ok: lost.is_empty(), lost, durability, detail }
     }
 
     fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {

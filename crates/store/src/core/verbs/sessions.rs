@@ -15,9 +15,6 @@ use crate::{Error, Result};
 /// Sessions that are looked at for the time of the next free slot.
 const LOOK_AT: usize = 1_000;
 
-/// A reason is cut to so many bytes.
-const MAX_REASON_BYTES: usize = 1_024;
-
 impl Core {
     /// Creates a session.
     ///
@@ -136,12 +133,12 @@ impl Core {
 
     /// What ending a session takes in the log at most: its own record, and one for each task that goes with it.
     pub(in crate::core) fn ending_bytes(&self, id: &SessionId) -> usize {
-        MAX_REASON_BYTES + 400 + self.scheduler.tasks_of_session(id) * 1_024
+        session::MAX_REASON_BYTES + 400 + self.scheduler.tasks_of_session(id) * 1_024
     }
 
     pub(in crate::core) fn finish_session(&mut self, id: &SessionId, state: SessionState, reason: Option<&str>) {
         let Some(tenant) = self.state.session(id).map(|held| held.tenant) else { return };
-        let reason = reason.map(|reason| cut(reason, MAX_REASON_BYTES));
+        let reason = reason.map(|reason| session::cut(reason, session::MAX_REASON_BYTES));
         self.record(&Record::SessionEnded { id: id.as_str(), tenant, state: state.into(), reason });
         match state {
             SessionState::Completed => self.counts.sessions_ended[0] += 1,
@@ -170,13 +167,4 @@ fn metadata_text(metadata: Map<String, Value>) -> Result<String> {
         });
     }
     Ok(text)
-}
-
-/// The first `max` bytes, or a few less so that no character is cut.
-fn cut(text: &str, max: usize) -> &str {
-    let mut end = max.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }

@@ -1,0 +1,191 @@
+-- How an attempt or a task ends: the one retry decision, dead letters, withdrawal. Mirrors `core/mod.rs` and `core/retry.rs`.
+
+local function session_tally(c, T, field)
+  if T.session then
+    local key = c.prefix .. ':session:' .. T.session
+    if call('EXISTS', key) == 1 then call('HINCRBY', key, field, 1) end
+  end
+end
+
+local function session_is_over(c, T)
+  if not T.session then return false end
+  local state = call('HGET', c.prefix .. ':session:' .. T.session, 'S')
+  return state ~= 'active'
+end
+
+-- Finished tasks are remembered for a while, without their payload.
+local function trim_finished(c)
+  if #c.finished == 0 then return end
+  local done = c.prefix .. ':done'
+  call_all('RPUSH', done, c.finished)
+  local over = call('LLEN', done) - c.cfg.finished_tasks
+  while over > 0 do
+    local oldest = call('LPOP', done, math.min(over, 1000))
+    if not oldest then return end
+    for i, id in ipairs(oldest) do oldest[i] = c.task .. id end
+    call('UNLINK', unpack(oldest))
+    over = over - #oldest
+  end
+end
+
+-- Leases that ended in this call; written before any new ones are.
+local function write_settled(c)
+  if #c.settled > 0 then call_all('ZREM', c.prefix .. ':leases', c.settled) end
+  c.settled = {}
+end
+
+local function forget_lease(T) call('HDEL', T.key, 'b', 'e', 'z', 'q', 'u') end
+
+local function finish(c, L, T, state, tally)
+  leave(c, L, T)
+  call('HSET', T.key, 'S', state, 'f', c.at, 'y', '')
+  c.finished[#c.finished + 1] = T.id
+  session_tally(c, T, tally)
+end
+
+local function add_failure(c, T, why)
+  local text = call('HGET', T.key, 'h')
+  local failures = text and cjson.decode(text) or {}
+  failures[#failures + 1] = { T.attempts, c.now, why }
+  if #failures > MAX_FAILURES then table.remove(failures, 1) end
+  call('HSET', T.key, 'h', cjson.encode(failures))
+end
+
+local function drop_dead(c, T)
+  call('ZREM', c.prefix .. ':dead', T.id)
+  call('DEL', T.key)
+end
+
+local function bury(c, L, T, reason, detail, failed)
+  leave(c, L, T)
+  if failed then add_failure(c, T, detail) end
+  local order = call('INCR', c.prefix .. ':dead-order')
+  forget_lease(T)
+  call('HSET', T.key, 'S', 'x', 'f', c.now, 'dr', reason, 'dd', detail, 'do', order)
+  call('ZADD', c.prefix .. ':dead', order, T.id)
+  local dlq = c.prefix .. ':queue:' .. L.name .. ':dlq'
+  local kept = call('RPUSH', dlq, T.id)
+  session_tally(c, T, 'nx')
+  task_event(c, T, 'task_dead_lettered', said('reason', reason) .. said('detail', detail))
+  exit(c, L, T)
+  count(c, L.name, T.level, 'dead')
+  c.died[L.name] = c.died[L.name] or {}
+  c.died[L.name][reason] = (c.died[L.name][reason] or 0) + 1
+  while kept > c.cfg.max_dead_letters do
+    local oldest = load(c, call('LPOP', dlq))
+    kept = kept - 1
+    if oldest then
+      task_event(c, oldest, 'dead_letter_dropped')
+      drop_dead(c, oldest)
+      c.dropped = c.dropped + 1
+    end
+  end
+end
+
+local function withdraw(c, L, T, reason)
+  finish(c, L, T, 'c', 'nc')
+  task_event(c, T, 'task_cancelled', said('reason', reason))
+  exit(c, L, T)
+  count(c, L.name, T.level, 'cancelled')
+end
+
+-- What the lane's policy says of a task whose session has ended; `failed`: its lease failed with these words.
+local function give_up_with_session(c, L, T, failed)
+  if L.set.on_session_end == 'dead_letter' then
+    bury(c, L, T, 'session_ended', failed or 'its session ended', failed ~= nil)
+  else
+    withdraw(c, L, T, 'its session ended')
+  end
+end
+
+local function policy_of(L, T)
+  local p = L.set.retry
+  if not T.retry then return p end
+  local own = cjson.decode(T.retry)
+  local merged = {}
+  for name, value in pairs(p) do merged[name] = value end
+  for name, value in pairs(own) do merged[name] = value end
+  return merged
+end
+
+-- Milliseconds until the next attempt after this one failed; nil: it was the last.
+local function retry_delay(policy, attempt, r)
+  if attempt > policy.max then return nil end
+  local backoff = math.max(policy.backoff, 1)
+  local raw = 0
+  if policy.delay_ms > 0 then raw = math.min(policy.delay_ms * backoff ^ math.max(attempt - 1, 0), policy.max_delay_ms) end
+  local jitter = math.min(math.max(policy.jitter, 0), 1)
+  return math.floor(raw * (1 + jitter * (2 * r - 1)) + 0.5)
+end
+
+local function is_late(c, T) return T.deadline ~= nil and T.deadline ~= false and not T.replays and T.deadline <= c.now end
+
+-- An attempt failed: another one, or the dead letters. The same decision for a nack, a lease that ended and a worker that is gone.
+-- Answers when the next attempt may begin, or nil.
+local function fail(c, L, T, reason, asked_ms, outcome)
+  count(c, L.name, T.level, outcome)
+  if L.set.on_session_end ~= 'keep' and session_is_over(c, T) then
+    give_up_with_session(c, L, T, reason)
+    return nil
+  end
+  if is_late(c, T) then
+    bury(c, L, T, 'deadline_exceeded', reason, true)
+    return nil
+  end
+  local delay = retry_delay(policy_of(L, T), T.attempts, random(c))
+  if not delay then
+    bury(c, L, T, 'retries_exhausted', reason, true)
+    return nil
+  end
+  leave(c, L, T)
+  add_failure(c, T, reason)
+  T.due = c.now + math.max(delay, asked_ms or 0)
+  task_event(c, T, 'task_retry_scheduled', said('reason', reason), 'due', T.due)
+  wait(c, L, T)
+  forget_lease(T)
+  save_place(T)
+  return T.due
+end
+
+-- Gives a lease back; the attempt does not count. Answers when it may be leased again, or nil.
+local function release(c, L, T, asked_ms)
+  count(c, L.name, T.level, 'released')
+  if L.set.on_session_end ~= 'keep' and session_is_over(c, T) then
+    give_up_with_session(c, L, T, nil)
+    return nil
+  end
+  if is_late(c, T) then
+    bury(c, L, T, 'deadline_exceeded', 'its deadline passed while a worker had it', false)
+    return nil
+  end
+  leave(c, L, T)
+  -- Without a wish it goes back to where it was, in front of what came later.
+  if asked_ms then T.due = c.now + asked_ms end
+  task_event(c, T, 'task_released', nil, 'due', T.due)
+  T.attempts = T.attempts - 1
+  wait(c, L, T)
+  forget_lease(T)
+  save_place(T)
+  call('HSET', T.key, 'a', T.attempts)
+  return math.max(T.due, c.now)
+end
+
+local function pause(c, L, until_ms, reason)
+  L.paused = until_ms or 0
+  call('HSET', L.key, 'paused', L.paused)
+  if until_ms then
+    call('ZADD', c.prefix .. ':resume', until_ms, L.name)
+    event(c, 'lane_paused', L.name, '', '"reason":' .. cjson.encode(reason), 'until', until_ms)
+  else
+    call('ZREM', c.prefix .. ':resume', L.name)
+    event(c, 'lane_paused', L.name, '', '"reason":' .. cjson.encode(reason))
+  end
+end
+
+local function resume(c, L, reason)
+  L.paused = nil
+  call('HDEL', L.key, 'paused')
+  call('ZREM', c.prefix .. ':resume', L.name)
+  event(c, 'lane_resumed', L.name, '', '"reason":' .. cjson.encode(reason))
+  c.dirty[L.name] = true
+end

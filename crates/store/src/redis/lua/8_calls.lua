@@ -1,0 +1,147 @@
+-- What gateways call.
+
+-- Workers of all gateways, by lane.
+local function workers_of(c, name)
+  if not c.workers then
+    c.workers = {}
+    for _, gateway in ipairs(call('ZRANGE', c.prefix .. ':gateways', 0, -1)) do
+      for _, lanes in ipairs(call('HVALS', c.prefix .. ':gateway:' .. gateway)) do
+        for lane in string.gmatch(lanes, '[^\n]+') do c.workers[lane] = (c.workers[lane] or 0) + 1 end
+      end
+    end
+  end
+  return c.workers[name] or 0
+end
+
+local function view_lane(c, name)
+  local L = lane_of(c, name)
+  local oldest_ms = {}
+  write_queues(c)
+  for level = 1, 3 do
+    local since
+    for _, owner in ipairs(call('LRANGE', L.turn_key[level], 0, -1)) do
+      local first = call('ZRANGE', order_key(c, L, level, owner), 0, 0, 'WITHSCORES')
+      if first[2] then since = earlier(since, tonumber(first[2])) end
+    end
+    local keyed = call('ZRANGE', keyed_of(c, L, level), 0, 0, 'WITHSCORES')
+    if keyed[2] then since = earlier(since, tonumber(keyed[2])) end
+    oldest_ms[level] = since and math.max(c.now - since, 0) or 0
+  end
+  return { name, is_paused(c, L), L.paused or 0, L.ready, L.delayed, L.leased, oldest_ms,
+    call('LLEN', c.prefix .. ':queue:' .. name .. ':dlq'), L.set.concurrency, L.set.max_depth, workers_of(c, name) }
+end
+
+function verbs.lane(c, a)
+  if not known_lane(c, a[2]) then return refusal('unknown_lane', a[2]) end
+  return { 1, view_lane(c, a[2]) }
+end
+
+function verbs.pause(c, a)
+  local L = known_lane(c, a[2])
+  if not L then return refusal('unknown_lane', a[2]) end
+  pause(c, L, a[3] >= 0 and c.now + a[3] or nil, 'asked for')
+  return { 1, view_lane(c, a[2]) }
+end
+
+function verbs.resume(c, a)
+  local L = known_lane(c, a[2])
+  if not L then return refusal('unknown_lane', a[2]) end
+  if L.paused then resume(c, L, 'asked for') end
+  return { 1, view_lane(c, a[2]) }
+end
+
+function verbs.stats(c)
+  local lanes = {}
+  for _, name in ipairs(call('SMEMBERS', c.prefix .. ':lanes')) do
+    local L = lane_of(c, name)
+    if L.configured or depth(L) + L.leased + call('LLEN', c.prefix .. ':queue:' .. name .. ':dlq') > 0 then
+      lanes[#lanes + 1] = view_lane(c, name)
+    end
+  end
+  local first = call('XRANGE', c.feed, '-', '+', 'COUNT', 1)[1]
+  local oldest_offset = first and tonumber(string.match(first[1], '^%d+')) or 0
+  return { 1, lanes, call('ZCARD', c.prefix .. ':idle'), c.head, oldest_offset }
+end
+
+-- One batch of one gateway, atomic as a whole: what is due, its commands in order, and leases to its workers.
+local function step(keys, args)
+  call = redis.call
+  local prefix, request = args[1], cmsgpack.unpack(args[2])
+  -- A batch whose sender has given it up may still lie in a socket: what it leased would reach nobody.
+  local fences = prefix .. ':fences'
+  local fence = tonumber(call('HGET', fences, request.gateway)) or 0
+  if request.generation < fence then return redis.error_reply('FENCED a later connection of this gateway has taken over') end
+  if request.generation > fence then call('HSET', fences, request.gateway, request.generation) end
+  local c = context(prefix, request)
+  if not c then return redis.error_reply('NOSETTINGS the settings of this version are not there') end
+  c.first_head, c.first_seq = c.head, c.seq
+  bury_gateways(c, request.gateway)
+  tick(c)
+  local replies = {}
+  for i, command in ipairs(request.commands) do replies[i] = verbs[command[1]](c, command) end
+  write_queues(c)
+  write_settled(c)
+  trim_finished(c)
+  local out = schedule(c, request.takers, request.budget)
+  next_timer(c)
+  flush(c)
+  -- Lanes that have something for whoever has credit elsewhere, and the feed's new end. This wakes; nothing depends on its arrival.
+  local hot = {}
+  for name in pairs(c.dirty) do
+    local L = lane_of(c, name)
+    local left = L.left
+    if left == nil then
+      left = call('EXISTS', L.turn_key[1], L.turn_key[2], L.turn_key[3]) > 0
+    end
+    if left and may_lease(c, L) then hot[#hot + 1] = name end
+  end
+  if c.head ~= c.first_head then
+    call('PUBLISH', prefix .. ':wake', c.head .. '\n' .. table.concat(hot, '\n'))
+  end
+  local counts = {}
+  for name, numbers in pairs(c.counts) do
+    local died = c.died[name] or {}
+    counts[#counts + 1] = { name, numbers,
+      { died.retries_exhausted or 0, died.fatal or 0, died.deadline_exceeded or 0, died.session_ended or 0 } }
+  end
+  return cmsgpack.pack({ replies, out, c.now, c.wake or -1, c.more, c.head, counts,
+    { c.no_lane, c.sessions_refused, c.sessions_ended[1], c.sessions_ended[2], c.sessions_ended[3], c.dropped } })
+end
+
+-- Makes the store if it is not there, and leaves the settings of one version. Answers the epoch.
+local function open(keys, args)
+  call = redis.call
+  local prefix, epoch, version, text, names = args[1], args[2], args[3], args[4], cmsgpack.unpack(args[5])
+  call('SET', prefix .. ':epoch', epoch, 'NX')
+  call('HSET', prefix .. ':config', version, text)
+  if #names > 0 then call('SADD', prefix .. ':lanes', unpack(names)) end
+  return call('GET', prefix .. ':epoch')
+end
+
+-- Drops what is older than the retention allows. Offsets carry no time, so every call leaves a mark: this offset, now.
+local function trim(keys, args)
+  call = redis.call
+  local prefix, keep_ms, keep_bytes = args[1], tonumber(args[2]), tonumber(args[3])
+  local time = call('TIME')
+  local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  local feed, marks = prefix .. ':feed', prefix .. ':marks'
+  local head = tonumber(call('GET', prefix .. ':offset')) or 0
+  call('ZADD', marks, now, head)
+  local old = call('ZRANGEBYSCORE', marks, '-inf', now - keep_ms)
+  local dropped = 0
+  if #old > 0 then
+    dropped = call('XTRIM', feed, 'MINID', tonumber(old[#old]) + 1 .. '-0')
+    call('ZREMRANGEBYSCORE', marks, '-inf', now - keep_ms)
+  end
+  local length = call('XLEN', feed)
+  local bytes = call('MEMORY', 'USAGE', feed, 'SAMPLES', 10) or 0
+  if bytes > keep_bytes and length > 1 then
+    dropped = dropped + call('XTRIM', feed, 'MAXLEN', math.floor(length * keep_bytes / bytes))
+  end
+  return { dropped, bytes }
+end
+
+redis.register_function('squall_@VERSION@_step', step)
+redis.register_function { function_name = 'squall_@VERSION@_step_free', callback = step, flags = { 'allow-oom' } }
+redis.register_function('squall_@VERSION@_open', open)
+redis.register_function { function_name = 'squall_@VERSION@_trim', callback = trim, flags = { 'allow-oom' } }

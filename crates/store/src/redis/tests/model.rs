@@ -1,0 +1,199 @@
+//! The library under random commands, in a time that the test owns, against the model that the embedded core meets too.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config as RunnerConfig, TestRunner};
+use squall_protocol::{ConnectionId, LaneView, TaskId, Time};
+use squall_testkit::Redis;
+
+use crate::config::Options;
+use crate::model::{BEGINNING, Subject, World, op, options};
+use crate::redis::library::{self, library};
+use crate::redis::wire::{self, Answer, Envelope};
+use crate::redis::{commands, driver, settings, views};
+use crate::{Delivery, Holder, Result, Settled, Settlement, TaskSpec, WorkerSpec};
+
+const GATEWAY: &str = "gateway";
+
+struct Connected {
+    id: ConnectionId,
+    tenant: Option<Arc<str>>,
+    lanes: Vec<Box<str>>,
+    credit: u32,
+    held: Vec<TaskId>,
+}
+
+/// A store in Redis whose gateway is the test.
+struct InRedis {
+    connection: redis::Connection,
+    version: String,
+    now: Time,
+    workers: Vec<Connected>,
+    pulls: Vec<(String, u32)>,
+    batches: u32,
+}
+
+impl InRedis {
+    /// A new one; whatever was there is gone.
+    fn new(redis: &Redis, options: &Options) -> Self {
+        let client = redis::Client::open(redis.url()).expect("an address");
+        let mut connection = client.get_connection().expect("a connection");
+        redis::cmd("FLUSHDB").exec(&mut connection).expect("flushed");
+        let (text, version) = settings::of(options);
+        let lanes: Vec<&String> = options.lanes.keys().collect();
+        let mut open = library::call(&library().open, "p");
+        open.arg("epoch").arg(&version).arg(text).arg(wire::command(&lanes)).exec(&mut connection).expect("opened");
+        Self { connection, version, now: BEGINNING, workers: Vec::new(), pulls: Vec::new(), batches: 0 }
+    }
+
+    fn batch(&mut self, commands: &[Vec<u8>], takers: Vec<wire::Taker<'_>>) -> Answer {
+        self.batches += 1;
+        let nonce = format!("{:012x}", self.batches);
+        let envelope = Envelope {
+            version: &self.version,
+            gateway: GATEWAY,
+            generation: 1,
+            seed: self.batches,
+            nonce: &nonce,
+            now: Some(self.now.0),
+            takers,
+            budget: 1_000,
+        };
+        let request = envelope.write(commands.iter().map(Vec::as_slice));
+        let mut call = library::call(&library().step, "p");
+        let answered: Vec<u8> = call.arg(request).query(&mut self.connection).expect("an answer");
+        wire::answer(&answered).expect("an answer that makes sense")
+    }
+
+    fn ask(&mut self, command: Vec<u8>) -> rmpv::Value {
+        self.batch(&[command], Vec::new()).replies.remove(0)
+    }
+
+    fn gone(&mut self, worker: &Connected, release: bool) {
+        let held: Vec<String> = worker.held.iter().map(ToString::to_string).collect();
+        let id = worker.id.to_string();
+        let command = wire::command(&("close_worker", GATEWAY, id, &worker.lanes, release, held));
+        wire::refused(&self.ask(command)).expect("closed");
+    }
+}
+
+impl Subject for InRedis {
+    fn begin(&mut self, now: Time) {
+        self.now = now;
+        self.batch(&[], Vec::new());
+    }
+
+    fn publish(&mut self, tenant: &str, spec: TaskSpec) -> TaskId {
+        let reply = self.ask(commands::publish_command(tenant, std::slice::from_ref(&spec)));
+        let answers: Vec<(u64, String)> = wire::decode(&reply).expect("there is room");
+        views::task_id(&answers[0].1).expect("an id")
+    }
+
+    fn open_worker(&mut self, spec: &WorkerSpec) {
+        let command = wire::command(&("open_worker", GATEWAY, spec.id.to_string(), &spec.lanes));
+        wire::refused(&self.ask(command)).expect("the lanes are there");
+        self.workers.push(Connected {
+            id: spec.id,
+            tenant: spec.tenant.clone(),
+            lanes: spec.lanes.clone(),
+            credit: 0,
+            held: Vec::new(),
+        });
+    }
+
+    fn close_worker(&mut self, id: ConnectionId, release: bool) {
+        let at = self.workers.iter().position(|worker| worker.id == id).expect("it is open");
+        let worker = self.workers.remove(at);
+        self.gone(&worker, release);
+    }
+
+    fn grant(&mut self, id: ConnectionId, more: u32) {
+        self.workers.iter_mut().find(|worker| worker.id == id).expect("it is open").credit += more;
+    }
+
+    fn settle(&mut self, holder: Holder, settlement: Settlement) -> Result<Settled> {
+        let reply = self.ask(commands::settle_command(None, holder, std::slice::from_ref(&settlement)));
+        let replies = reply.as_array().expect("one for each");
+        commands::settled(&replies[0])
+    }
+
+    fn cancel(&mut self, id: TaskId) -> Result<()> {
+        wire::refused(&self.ask(wire::command(&("cancel", "", id.to_string()))))
+    }
+
+    fn pull(&mut self, lane: &str, credit: u32) {
+        self.pulls.push((lane.to_owned(), credit));
+    }
+
+    fn pause(&mut self, lane: &str, for_ms: u64) {
+        wire::refused(&self.ask(wire::command(&("pause", lane, for_ms)))).expect("the lane is there");
+    }
+
+    fn resume(&mut self, lane: &str) {
+        wire::refused(&self.ask(wire::command(&("resume", lane)))).expect("the lane is there");
+    }
+
+    fn schedule(&mut self) -> Vec<(Delivery, Option<ConnectionId>)> {
+        let (workers, pulls) = (std::mem::take(&mut self.workers), std::mem::take(&mut self.pulls));
+        let of_workers = workers.iter().map(|worker| {
+            let lanes = worker.lanes.iter().map(|lane| &**lane).collect();
+            (worker.id.to_string(), worker.tenant.as_deref().unwrap_or_default(), worker.credit, lanes)
+        });
+        let of_pulls = pulls.iter().map(|(lane, credit)| (String::new(), "", *credit, vec![lane.as_str()]));
+        let takers = of_workers
+            .chain(of_pulls)
+            .enumerate()
+            .map(|(index, (worker, tenant, credit, lanes))| (index as u64, worker, tenant, credit, lanes))
+            .collect();
+        let leased = self.batch(&[], takers).leased;
+        self.workers = workers;
+        let mut given = Vec::new();
+        for lease in leased {
+            let taker = lease.taker as usize;
+            let delivery = driver::delivery(lease).expect("a lease that makes sense");
+            let worker = self.workers.get_mut(taker);
+            if let Some(worker) = worker {
+                assert!(worker.credit > 0, "no delivery without credit");
+                worker.credit -= 1;
+                worker.held.push(delivery.task.id);
+                given.push((delivery, Some(worker.id)));
+            } else {
+                given.push((delivery, None));
+            }
+        }
+        given
+    }
+
+    fn restart(&mut self) {
+        for worker in std::mem::take(&mut self.workers) {
+            self.gone(&worker, false);
+        }
+        self.pulls.clear();
+    }
+
+    fn lane_view(&mut self, lane: &str) -> LaneView {
+        let reply = self.ask(wire::command(&("lane", lane)));
+        let (_, lane): (u64, wire::Lane) = wire::read(&reply).expect("the lane is there");
+        views::lane(lane)
+    }
+}
+
+#[test]
+fn behaves_like_the_model() {
+    let redis = Redis::start("no");
+    let mut client = redis::Client::open(redis.url()).expect("an address").get_connection().expect("a connection");
+    library().load_blocking(&mut client);
+    let mut runner = TestRunner::new(RunnerConfig { cases: 100, failure_persistence: None, ..RunnerConfig::default() });
+    let ran = runner.run(&prop::collection::vec(op(), 1..120), |ops| {
+        let mut world = World::new(InRedis::new(&redis, &options()), options());
+        for op in &ops {
+            world.step(op);
+        }
+        world.finish();
+        Ok(())
+    });
+    if let Err(failed) = ran {
+        panic!("{failed}\n{runner}");
+    }
+}
