@@ -41,24 +41,36 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<Exit> {
 }
 
 async fn run(config: squall_gateway::Config, stop: CancellationToken, deadline: &Deadline) -> anyhow::Result<()> {
-    let (dir, options) = (config.server.data_dir.clone(), config.store_options());
+    let dir = config.server.data_dir.clone();
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make the data directory {}", dir.display()))?;
     let dir = dir.canonicalize().with_context(|| dir.display().to_string())?;
-    // Recovery reads files; signals must be heard meanwhile.
-    let opening = tokio::task::spawn_blocking({
-        let dir = dir.clone();
-        move || squall_store::embedded::open(&dir, options)
-    });
-    let store: Arc<dyn Store> = Arc::new(opening.await?.with_context(|| format!("data directory {}", dir.display()))?);
+    let place = match config.store.url.as_str() {
+        "" => dir.display().to_string(),
+        url => squall_store::redis::without_secrets(url),
+    };
+    let store = open(&dir, config.store_options()).await?;
     let served = async {
         let bound = Gateway::bind(config, Arc::clone(&store)).await?;
-        announce(&format!("http://{}", bound.local_addr()), &dir);
+        announce(&format!("http://{}", bound.local_addr()), &place);
         bound.serve(stop).await?;
         anyhow::Ok(())
     };
     let served = served.await;
     let closed = close(store, deadline).await;
     served.and(closed)
+}
+
+/// The store that the configuration names: the embedded one in `dir`, or a Redis that other gateways use too.
+async fn open(dir: &Path, options: squall_store::config::Options) -> anyhow::Result<Arc<dyn Store>> {
+    if !options.store.url.is_empty() {
+        return Ok(Arc::new(squall_store::redis::open(options).await?));
+    }
+    // Recovery reads files; signals must be heard meanwhile.
+    let opening = tokio::task::spawn_blocking({
+        let dir = dir.to_owned();
+        move || squall_store::embedded::open(&dir, options)
+    });
+    Ok(Arc::new(opening.await?.with_context(|| format!("data directory {}", dir.display()))?))
 }
 
 /// Closes the store before the deadline, whatever its disk does: half of what is left is for a snapshot, which can be left out.
@@ -77,9 +89,9 @@ async fn close(store: Arc<dyn Store>, deadline: &Deadline) -> anyhow::Result<()>
 }
 
 /// A closed standard output must not keep a gateway from serving.
-fn announce(url: &str, dir: &Path) {
-    tracing::info!(url, data = %dir.display(), "listening");
+fn announce(url: &str, place: &str) {
+    tracing::info!(url, data = place, "listening");
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "listening on {url}\ndata in {}", dir.display());
+    let _ = writeln!(out, "listening on {url}\ndata in {place}");
     let _ = out.flush();
 }

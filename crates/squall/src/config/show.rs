@@ -49,7 +49,11 @@ fn group(out: &mut String, table: &toml::Table, path: &mut Vec<String>, settings
     for (key, value) in table.iter().filter(|(_, value)| !is_group(value)) {
         path.push(key.clone());
         let origin = settings.written.origin_at(path).map_or("default".to_owned(), ToString::to_string);
-        let shown = if SECRET.contains(&key.as_str()) { "\"(set, not shown)\"".to_owned() } else { value.to_string() };
+        let shown = match value {
+            _ if SECRET.contains(&key.as_str()) => "\"(set, not shown)\"".to_owned(),
+            Value::String(url) if key == "url" => Value::String(squall_store::redis::without_secrets(url)).to_string(),
+            _ => value.to_string(),
+        };
         let _ = writeln!(out, "{:<40} # {origin}", format!("{} = {shown}", name(key)));
         path.pop();
     }

@@ -13,4 +13,5 @@ mod crash;
 mod feed;
 mod metrics;
 mod sessions;
+mod several;
 mod tasks;
