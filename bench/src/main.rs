@@ -19,7 +19,7 @@ use harness::report::Report;
 use peers::Tasks;
 use peers::bullmq::BullMq;
 use peers::jetstream::Sync;
-use peers::squall::Durability;
+use peers::squall::{Durability, OnRedis};
 
 const CASES: [&str; 6] = ["publish", "consume", "latency", "fanout", "idle", "recovery"];
 
@@ -76,7 +76,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-const ALL: [&dyn Tasks; 5] = [&Durability::Commit, &Sync::Default, &Durability::Interval, &Sync::Always, &BullMq];
+const ALL: [&dyn Tasks; 6] =
+    [&Durability::Commit, &Sync::Default, &Durability::Interval, &Sync::Always, &OnRedis, &BullMq];
 
 fn run_publish(bench: &mut Bench, round: usize) -> Result<()> {
     let only = std::env::var("BENCH_SHAPE").ok();
@@ -88,7 +89,7 @@ fn run_publish(bench: &mut Bench, round: usize) -> Result<()> {
 }
 
 fn run_consume(bench: &mut Bench, round: usize) -> Result<()> {
-    publish::consume(bench, &[&Durability::Commit, &Sync::Default, &Durability::Interval, &BullMq], round)
+    publish::consume(bench, &[&Durability::Commit, &Sync::Default, &Durability::Interval, &OnRedis, &BullMq], round)
 }
 
 fn run_latency(bench: &mut Bench, round: usize) -> Result<()> {
@@ -110,27 +111,32 @@ fn compare(report: &mut Report, recovery: &[String]) {
     let (commit, interval) = (Durability::Commit.name(), Durability::Interval.name());
     let (jetstream, always) = (Sync::Default.name(), Sync::Always.name());
     let bullmq = BullMq.name();
+    let redis = OnRedis.name();
 
     let one = publish::name((1, 1));
     report.compare(&one, commit, PROBE, Some(0.5));
     report.compare(&one, commit, always, None);
     report.compare(&one, interval, jetstream, None);
     report.compare(&one, commit, bullmq, None);
+    report.compare(&one, redis, bullmq, Some(1.0));
     for (shape, always_goal) in [((1, 100), None), ((16, 100), Some(50.0))] {
         let name = publish::name(shape);
         report.compare(&name, commit, jetstream, Some(1.0));
         report.compare(&name, interval, jetstream, Some(1.0));
         report.compare(&name, commit, always, always_goal);
         report.compare(&name, commit, bullmq, Some(5.0));
+        report.compare(&name, redis, bullmq, Some(1.0));
     }
     report.compare(publish::CONSUME, commit, jetstream, Some(1.0));
     report.compare(publish::CONSUME, interval, jetstream, None);
     report.compare(publish::CONSUME, commit, bullmq, Some(8.0));
+    report.compare(publish::CONSUME, redis, bullmq, Some(1.0));
     for (name, bullmq_goal) in [(latency::P50, None), (latency::P99, None)] {
         let goal = (name == latency::P99).then_some(1.0);
         report.compare(name, commit, always, goal);
         report.compare(name, interval, jetstream, goal);
         report.compare(name, commit, bullmq, bullmq_goal);
+        report.compare(name, redis, bullmq, None);
     }
     for in_flight in [1, 64] {
         let name = fanout::name(in_flight);

@@ -49,8 +49,12 @@ pub const CONSUME: &str = "deliver + ack, 1 connection";
 /// One round of consuming what waits.
 pub fn consume(bench: &mut Bench, systems: &[&dyn Tasks], round: usize) -> Result<()> {
     for system in bench.in_turn(systems, round, |s| s.name()) {
-        // BullMQ would take a minute for as many as the others need to be busy for a second.
-        let each = bench.count(if system.name() == "BullMQ" { 1_250 } else { 20_000 });
+        // Those on Redis would take a minute for as many as the others need to be busy for a second.
+        let each = bench.count(match system.name() {
+            "BullMQ" => 1_250,
+            "Squall, Redis" => 2_500,
+            _ => 20_000,
+        });
         let dir = bench.fresh_dir()?;
         let mut queue = system.start(dir.path())?;
         let published = queue.publish(16, 100, Until::Count(each))?;

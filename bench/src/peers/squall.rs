@@ -1,12 +1,16 @@
 //! Squall itself.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
 
 use super::raw::Raw;
-use super::{Queue, Tasks};
+use super::{Queue, Tasks, bullmq};
 use crate::harness::process::{Core, Server, command, free_port};
+use crate::wire::paced::Pace;
+use crate::wire::publish::{Published, Until};
 use crate::wire::squall::{self, LANE};
 
 /// What an acknowledgement means; the names are the configuration's.
@@ -26,30 +30,78 @@ impl Durability {
 
     /// Starts a gateway on `dir`, which may hold a store already. Does not wait for it.
     pub fn spawn(self, dir: &Path) -> Result<Server> {
-        let port = free_port()?;
-        let durability = if self == Self::Commit { "commit" } else { "interval" };
-        let config = dir.join("squall.toml");
-        // One lane without limits, as deep as the deepest case needs; everything else is the default.
-        std::fs::write(
-            &config,
-            format!(
-                "[server]\nlisten = \"127.0.0.1:{port}\"\ndata_dir = {:?}\n[log]\nlevel = \"warn\"\n\
-                 [store]\ndurability = \"{durability}\"\n[tasks]\ndefault_lane = \"{LANE}\"\n\
-                 [lanes.{LANE}]\nmax_depth = 10_000_000\n",
-                dir.join("data")
-            ),
-        )?;
-        let program = std::env::var_os("SQUALL").context("SQUALL does not say where the program is; use bench/run")?;
-        let mut serve = command(Path::new(&program), Core::Server);
-        serve.arg("serve").arg("--config").arg(config);
-        Server::start(serve, port, dir.join("log"))
+        spawn(dir, if self == Self::Commit { "durability = \"commit\"" } else { "durability = \"interval\"" })
     }
 
     /// Starts a gateway and waits until it is ready.
     pub fn ready(self, dir: &Path) -> Result<Server> {
-        let mut server = self.spawn(dir)?;
-        server.wait_until(|address| squall::get(address, "/ready").is_ok())?;
-        Ok(server)
+        ready(self.spawn(dir)?)
+    }
+}
+
+/// A gateway with this in its `[store]`.
+fn spawn(dir: &Path, store: &str) -> Result<Server> {
+    let port = free_port()?;
+    let config = dir.join("squall.toml");
+    // One lane without limits, as deep as the deepest case needs; everything else is the default.
+    std::fs::write(
+        &config,
+        format!(
+            "[server]\nlisten = \"127.0.0.1:{port}\"\ndata_dir = {:?}\n[log]\nlevel = \"warn\"\n\
+             [store]\n{store}\n[tasks]\ndefault_lane = \"{LANE}\"\n\
+             [lanes.{LANE}]\nmax_depth = 10_000_000\n",
+            dir.join("data")
+        ),
+    )?;
+    let program = std::env::var_os("SQUALL").context("SQUALL does not say where the program is; use bench/run")?;
+    let mut serve = command(Path::new(&program), Core::Server);
+    serve.arg("serve").arg("--config").arg(config);
+    Server::start(serve, port, dir.join("log"))
+}
+
+fn ready(mut server: Server) -> Result<Server> {
+    server.wait_until(|address| squall::get(address, "/ready").is_ok())?;
+    Ok(server)
+}
+
+/// A gateway on the Redis that BullMQ gets too, with the same settings. Both are servers, and share the servers' core.
+pub struct OnRedis;
+
+impl Tasks for OnRedis {
+    fn name(&self) -> &'static str {
+        "Squall, Redis"
+    }
+
+    fn start(&self, dir: &Path) -> Result<Box<dyn Queue>> {
+        let redis_dir = dir.join("redis");
+        std::fs::create_dir(&redis_dir)?;
+        let redis = bullmq::redis(&redis_dir)?;
+        let server = ready(spawn(dir, &format!("url = \"redis://{}/\"", redis.address))?)?;
+        let wire = squall::Squall::new(server.address);
+        Ok(Box::new(WithRedis { gateway: Raw { server, wire }, redis }))
+    }
+}
+
+struct WithRedis {
+    gateway: Raw<squall::Squall>,
+    redis: Server,
+}
+
+impl Queue for WithRedis {
+    fn publish(&mut self, connections: u64, in_flight: u64, until: Until) -> Result<Published> {
+        self.gateway.publish(connections, in_flight, until)
+    }
+
+    fn consume(&mut self, acked: &[u64]) -> Result<Duration> {
+        self.gateway.consume(acked)
+    }
+
+    fn paced(&mut self, pace: Pace) -> Result<Histogram<u64>> {
+        self.gateway.paced(pace)
+    }
+
+    fn cpu(&self) -> Result<Duration> {
+        Ok(self.gateway.cpu()? + self.redis.cpu()?)
     }
 }
 

@@ -40,9 +40,10 @@ pub(super) async fn read(
         return Ok(slice);
     }
     let first = format!("{}-0", after + 1);
-    let entries: Vec<Entry> =
-        connection.xrange_count(format!("{prefix}:feed"), first, format!("{head}-0"), limit.max(1)).await?;
+    // What is in the stream is committed, whether this gateway has heard of it or not.
+    let entries: Vec<Entry> = connection.xrange_count(format!("{prefix}:feed"), first, "+", limit.max(1)).await?;
     slice.records = entries.into_iter().filter_map(|entry| record(epoch, entry)).collect();
+    slice.head = slice.records.last().map_or(head, |last| last.offset.max(head));
     let oldest = slice.records.first().map_or(head + 1, |record| record.offset);
     if oldest > after + 1 {
         slice.gap = Some(Gap { from: after + 1, to: oldest - 1, reason: GapReason::Retention });
