@@ -7,7 +7,7 @@ use std::time::Instant;
 use squall_protocol::{ConnectionId, TaskId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::driver::Command;
+use super::command::Command;
 use super::wire;
 use crate::{Delivery, Result};
 

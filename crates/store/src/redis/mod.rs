@@ -1,12 +1,13 @@
 //! Redis as the store, for several gateways that act as one. Every batch of commands is one call of a function inside Redis, atomic
 //! as a whole; time is Redis's; no gateway remembers where a task is.
 //!
-//! In the order in which a command passes through: [`wire`] writes it, [`driver`] sends what waits as one batch and hands out the
-//! answers, [`library`] are the functions that decide (`lua/`, which says what each key is), [`views`] and [`feed`] read what is
-//! there. What an acknowledgement means is Redis's setting, `appendfsync`, and is said in `/health`.
+//! In the order in which a command passes through: `encode` and `wire` write it, it waits as a `command`, `driver` sends what waits as one batch and hands out
+//! the answers to those in `local`, `library` are the functions that decide (`lua/`, which says what each key is), `views` and `feed`
+//! read what is there. What an acknowledgement means is Redis's setting, `appendfsync`, and is said in `/health`.
 
-mod commands;
+mod command;
 mod driver;
+mod encode;
 mod feed;
 mod library;
 mod local;
@@ -32,8 +33,9 @@ use squall_protocol::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::commands::{filter_of, metadata_text, publish_command, settle_command, settled};
-use self::driver::{Ask, Command, Driver, Reply as Decided};
+use self::command::{Ask, Command, Reply as Decided};
+use self::driver::Driver;
+use self::encode::{filter_of, metadata_text, publish_command, settle_command, settled};
 use self::local::Pulled;
 use self::settings::MAX_MS;
 use self::shared::{Shared, introduce, listen, promise, trim};

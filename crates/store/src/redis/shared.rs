@@ -13,7 +13,7 @@ use squall_protocol::Epoch;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::driver::Command;
+use super::command::Command;
 use super::library::{self, library};
 use super::{settings, wire};
 use crate::config::Options;

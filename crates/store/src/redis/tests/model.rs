@@ -11,7 +11,7 @@ use crate::config::Options;
 use crate::model::{BEGINNING, Subject, World, op, options};
 use crate::redis::library::{self, library};
 use crate::redis::wire::{self, Answer, Envelope};
-use crate::redis::{commands, driver, settings, views};
+use crate::redis::{driver, encode, settings, views};
 use crate::{Delivery, Holder, Result, Settled, Settlement, TaskSpec, WorkerSpec};
 
 const GATEWAY: &str = "gateway";
@@ -85,7 +85,7 @@ impl Subject for InRedis {
     }
 
     fn publish(&mut self, tenant: &str, spec: TaskSpec) -> TaskId {
-        let reply = self.ask(commands::publish_command(tenant, std::slice::from_ref(&spec)));
+        let reply = self.ask(encode::publish_command(tenant, std::slice::from_ref(&spec)));
         let answers: Vec<(u64, String)> = wire::decode(&reply).expect("there is room");
         views::task_id(&answers[0].1).expect("an id")
     }
@@ -113,9 +113,9 @@ impl Subject for InRedis {
     }
 
     fn settle(&mut self, holder: Holder, settlement: Settlement) -> Result<Settled> {
-        let reply = self.ask(commands::settle_command(None, holder, std::slice::from_ref(&settlement)));
+        let reply = self.ask(encode::settle_command(None, holder, std::slice::from_ref(&settlement)));
         let replies = reply.as_array().expect("one for each");
-        commands::settled(&replies[0])
+        encode::settled(&replies[0])
     }
 
     fn cancel(&mut self, id: TaskId) -> Result<()> {
