@@ -1,9 +1,9 @@
 //! Redis as the store, for several gateways that act as one. Every batch of commands is one call of a function inside Redis, atomic
 //! as a whole; time is Redis's; no gateway remembers where a task is.
 //!
-//! In the order in which a command passes through: `encode` and `wire` write it, it waits as a `command`, `driver` sends what waits as one batch and hands out
-//! the answers to those in `local`, `library` are the functions that decide (`lua/`, which says what each key is), `views` and `feed`
-//! read what is there. What an acknowledgement means is Redis's setting, `appendfsync`, and is said in `/health`.
+//! In the order in which a command passes through: `encode` and `wire` write it, it waits as a `command`, `driver` sends what waits as
+//! one batch and hands out the answers to those in `local`; `library` are the functions that decide (`lua/`, which says what each key
+//! is), `views` and `feed` read what is there. What an acknowledgement means is Redis's setting, `appendfsync`, and is said in `/health`.
 
 mod command;
 mod driver;
