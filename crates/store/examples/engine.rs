@@ -18,18 +18,7 @@ use squall_store::config::{Config, Durability, Lane, Options};
 use squall_store::{Holder, SettleVerb, Settlement, Store, TaskSpec, WorkerSpec, embedded};
 
 fn spec(payload: &str) -> TaskSpec {
-    TaskSpec {
-        lane: Some("a".into()),
-        kind: "bench".into(),
-        priority: None,
-        payload: payload.into(),
-        session: None,
-        key: None,
-        delay_ms: 0,
-        deadline_ms: None,
-        retry: None,
-        idempotency_key: None,
-    }
+    TaskSpec { lane: Some("a".into()), kind: "bench".into(), payload: payload.into(), ..TaskSpec::default() }
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]

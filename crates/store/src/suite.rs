@@ -100,18 +100,7 @@ fn quick() -> RetryPolicy {
 }
 
 fn spec(payload: &str) -> TaskSpec {
-    TaskSpec {
-        lane: Some("a".into()),
-        kind: "test".into(),
-        priority: None,
-        payload: payload.into(),
-        session: None,
-        key: None,
-        delay_ms: 0,
-        deadline_ms: None,
-        retry: None,
-        idempotency_key: None,
-    }
+    TaskSpec { lane: Some("a".into()), kind: "test".into(), payload: payload.into(), ..TaskSpec::default() }
 }
 
 async fn publish(store: &dyn Store, spec: TaskSpec) -> TaskId {

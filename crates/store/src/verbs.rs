@@ -10,7 +10,7 @@ use squall_protocol::{
 use tokio::sync::mpsc;
 
 /// A task to publish. The caller has checked lengths and sizes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TaskSpec {
     /// The lane that was asked for, if any. Unknown or absent: the default lane.
     pub lane: Option<Box<str>>,

@@ -1,7 +1,9 @@
 //! The rules of a session's life: metadata that merges, limits on how many, the idle timeout.
 
 use serde_json::{Map, Value};
-use squall_protocol::Time;
+use squall_protocol::{SessionState, Time};
+
+use crate::{Error, Result};
 
 /// Metadata of a session, as JSON, holds at most so many bytes.
 pub const MAX_METADATA_BYTES: usize = 64 << 10;
@@ -20,6 +22,45 @@ pub fn cut(text: &str, max: usize) -> &str {
         end -= 1;
     }
     &text[..end]
+}
+
+/// Checks the idle timeout that a client asks for.
+///
+/// # Errors
+/// `Invalid` when it is out of bounds.
+pub fn check_idle_timeout(asked_ms: Option<u64>) -> Result<()> {
+    match asked_ms {
+        Some(ms) if !IDLE_TIMEOUT_MS.contains(&ms) => Err(Error::Invalid(format!(
+            "idle_timeout_ms is {ms}; it must be between {} and {}",
+            IDLE_TIMEOUT_MS.start(),
+            IDLE_TIMEOUT_MS.end()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Checks how a client wants to end a session.
+///
+/// # Errors
+/// `Invalid` for what only a store may say.
+pub fn check_end(status: SessionState) -> Result<()> {
+    match status {
+        SessionState::Completed | SessionState::Failed => Ok(()),
+        other => Err(Error::Invalid(format!("a session ends completed or failed, not {}", other.as_str()))),
+    }
+}
+
+/// Metadata as text.
+///
+/// # Errors
+/// `TooLarge`.
+pub fn metadata_text(metadata: Map<String, Value>) -> Result<String> {
+    let text = Value::Object(metadata).to_string();
+    if text.len() > MAX_METADATA_BYTES {
+        let (size, limit) = (text.len() as u64, MAX_METADATA_BYTES as u64);
+        return Err(Error::TooLarge { what: "the metadata of a session", size, limit });
+    }
+    Ok(text)
 }
 
 /// Merges `patch` into `target` as RFC 7386 says: objects merge, `null` removes, all else replaces.

@@ -191,12 +191,8 @@ fn publish(core: &mut Core, tenant: &str, lane: &str, priority: Priority, key: O
         kind: "k".into(),
         priority: Some(priority),
         payload: "1".into(),
-        session: None,
         key: key.map(Into::into),
-        delay_ms: 0,
-        deadline_ms: None,
-        retry: None,
-        idempotency_key: None,
+        ..TaskSpec::default()
     };
     core.publish(&Arc::from(tenant), spec).unwrap().id
 }
@@ -320,14 +316,9 @@ fn a_session_goes_to_its_worker_in_order() {
         let spec = TaskSpec {
             lane: Some("wide".into()),
             kind: "k".into(),
-            priority: None,
             payload: "1".into(),
             session: Some(sessions[i % 2].clone()),
-            key: None,
-            delay_ms: 0,
-            deadline_ms: None,
-            retry: None,
-            idempotency_key: None,
+            ..TaskSpec::default()
         };
         ids.push(core.publish(&tenant, spec).unwrap().id);
     }

@@ -216,11 +216,15 @@ fn show_dead(task: &Task, payload: bool) -> Option<DeadLetter> {
 }
 
 /// A payload as JSON; the gateway has checked it, so that `None` only hides a defect.
-fn raw(payload: &str) -> Option<Box<RawValue>> {
+pub(crate) fn raw(payload: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(payload.to_owned()).ok()
 }
 
-fn cursor(text: Option<&str>) -> Result<Option<u64>> {
+/// A cursor that a list gave.
+///
+/// # Errors
+/// `Invalid` for one that no list gave.
+pub(crate) fn cursor(text: Option<&str>) -> Result<Option<u64>> {
     let parse =
         |text: &str| text.parse().map_err(|_| Error::Invalid(format!("{text:?} is not a cursor that a list gave")));
     text.map(parse).transpose()

@@ -65,18 +65,7 @@ fn options() -> Options {
 }
 
 fn spec(payload: &str) -> TaskSpec {
-    TaskSpec {
-        lane: None,
-        kind: "test".into(),
-        priority: None,
-        payload: payload.into(),
-        session: None,
-        key: None,
-        delay_ms: 0,
-        deadline_ms: None,
-        retry: None,
-        idempotency_key: None,
-    }
+    TaskSpec { lane: None, kind: "test".into(), payload: payload.into(), ..TaskSpec::default() }
 }
 
 /// A log of small batches made by hand, so that every byte of it is known.

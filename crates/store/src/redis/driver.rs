@@ -413,12 +413,7 @@ impl Driver {
         }
         self.shared.metrics.rest(rest[0], rest[1], [rest[2], rest[3], rest[4]], rest[5], 0);
         // Pulls whose time is over get what there is: nothing.
-        let over = Instant::now();
-        let (done, waiting) = std::mem::take(&mut self.local.pulls)
-            .into_iter()
-            .partition(|pull: &Pull| pull.checked && pull.until <= over);
-        self.local.pulls = waiting;
-        for pull in Vec::from(done) {
+        for pull in self.local.take_over() {
             let _ = pull.reply.send(Ok(self.pulled(Vec::new())));
         }
         // Redis's clock says when something is due; ours only measures how long that is from now.
@@ -498,11 +493,7 @@ impl Driver {
                 Pending::Returned => {}
             }
         }
-        let over = Instant::now();
-        let (done, waiting) =
-            std::mem::take(&mut self.local.pulls).into_iter().partition(|pull: &Pull| pull.until <= over);
-        self.local.pulls = waiting;
-        for pull in Vec::from(done) {
+        for pull in self.local.take_over() {
             let _ = pull.reply.send(Err(error.clone()));
         }
     }

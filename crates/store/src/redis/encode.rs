@@ -4,8 +4,7 @@ use squall_protocol::{DeadLetterFilter, NackMode, SessionId, Time};
 
 use super::settings::MAX_MS;
 use super::wire;
-use crate::core::session;
-use crate::{Error, Holder, Result, SettleVerb, Settled, Settlement, TaskSpec};
+use crate::{Holder, Result, SettleVerb, Settled, Settlement, TaskSpec};
 
 /// A filter as the library takes it.
 pub(super) fn filter_of(filter: &DeadLetterFilter) -> serde_json::Value {
@@ -71,20 +70,6 @@ pub(super) fn settle_command(tenant: Option<&str>, holder: Holder, settlements: 
     };
     let new: Vec<wire::NewSettlement<'_>> = settlements.iter().map(settlement).collect();
     wire::command(&("settle", tenant.unwrap_or_default(), worker, new))
-}
-
-/// Metadata of a session as text.
-///
-/// # Errors
-/// `TooLarge`.
-pub(super) fn metadata_text(metadata: serde_json::Map<String, serde_json::Value>) -> Result<String> {
-    let text = serde_json::Value::Object(metadata).to_string();
-    let limit = session::MAX_METADATA_BYTES;
-    if text.len() > limit {
-        let (size, limit) = (text.len() as u64, limit as u64);
-        return Err(Error::TooLarge { what: "the metadata of a session", size, limit });
-    }
-    Ok(text)
 }
 
 fn settlement(one: &Settlement) -> wire::NewSettlement<'_> {

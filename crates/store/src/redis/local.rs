@@ -84,6 +84,15 @@ impl Local {
         self.workers.len() as u64
     }
 
+    /// Pulls whose time is over. One that Redis has not seen yet stays: its batch is about to tell.
+    pub(super) fn take_over(&mut self) -> VecDeque<Pull> {
+        let now = Instant::now();
+        let (over, waiting) =
+            std::mem::take(&mut self.pulls).into_iter().partition(|pull| pull.checked && pull.until <= now);
+        self.pulls = waiting;
+        over
+    }
+
     pub(super) fn wants(&self, lane: &str) -> bool {
         self.credit(lane) > 0
     }

@@ -35,13 +35,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::command::{Ask, Command, Reply as Decided};
 use self::driver::Driver;
-use self::encode::{filter_of, metadata_text, publish_command, settle_command, settled};
+use self::encode::{filter_of, publish_command, settle_command, settled};
 use self::local::Pulled;
-use self::settings::MAX_MS;
+use self::settings::{MAX_EXACT, MAX_MS};
 use self::shared::{Shared, introduce, listen, promise, trim};
 use self::views::Fields;
 use crate::config::Options;
 use crate::core::session;
+use crate::core::view::cursor;
 use crate::metrics::Now;
 use crate::{
     Delivery, Error, FeedSlice, Holder, ListDeadLetters, ListSessions, ReplayHow, Reply, Result, SettleVerb, Settled,
@@ -279,7 +280,7 @@ impl Store for RedisStore {
     fn task(&self, tenant: Option<&str>, id: TaskId) -> Reply<Result<TaskView>> {
         let command = wire::command(&("task", tenant.unwrap_or_default(), id.to_string()));
         self.0.ask(command, false, None, move |decided| {
-            let (_, _, fields): (u64, u64, Vec<String>) = wire::read(decided.value)?;
+            let (_, fields): (u64, Vec<String>) = wire::read(decided.value)?;
             Ok(views::task(id, decided.now, &Fields::new(fields)))
         })
     }
@@ -335,12 +336,8 @@ impl Store for RedisStore {
 
     fn create_session(&self, tenant: &Arc<str>, new: NewSession) -> Reply<Result<SessionView>> {
         let idle = new.idle_timeout_ms.unwrap_or(self.0.shared.options.sessions.idle_timeout_ms);
-        if new.idle_timeout_ms.is_some_and(|ms| !session::IDLE_TIMEOUT_MS.contains(&ms)) {
-            let (least, most) = (session::IDLE_TIMEOUT_MS.start(), session::IDLE_TIMEOUT_MS.end());
-            let why = format!("idle_timeout_ms is {idle}; it must be between {least} and {most}");
-            return ready(Err(Error::Invalid(why))).boxed();
-        }
-        let metadata = match metadata_text(new.metadata) {
+        let checked = session::check_idle_timeout(new.idle_timeout_ms);
+        let metadata = match checked.and_then(|()| session::metadata_text(new.metadata)) {
             Ok(text) => text,
             Err(error) => return ready(Err(error)).boxed(),
         };
@@ -361,7 +358,7 @@ impl Store for RedisStore {
                 let (version, fields) = asked.await?;
                 let mut metadata = views::session(id.clone(), &fields).metadata;
                 session::merge(&mut metadata, update.metadata.clone());
-                let text = metadata_text(metadata)?;
+                let text = session::metadata_text(metadata)?;
                 let command = wire::command(&("update_session", &scope, id.as_str(), version, text));
                 let asked = again.ask(command, true, None, |decided| {
                     if wire::is_stale(decided.value) { Ok(None) } else { read_session(&decided).map(Some) }
@@ -380,9 +377,8 @@ impl Store for RedisStore {
     }
 
     fn end_session(&self, tenant: Option<&str>, id: SessionId, end: EndSession) -> Reply<Result<SessionView>> {
-        if !matches!(end.status, SessionState::Completed | SessionState::Failed) {
-            let why = format!("a session ends completed or failed, not {}", end.status.as_str());
-            return ready(Err(Error::Invalid(why))).boxed();
+        if let Err(error) = session::check_end(end.status) {
+            return ready(Err(error)).boxed();
         }
         let reason = end.reason.as_deref().map_or("", |reason| session::cut(reason, session::MAX_REASON_BYTES));
         let scope = tenant.unwrap_or_default();
@@ -394,8 +390,8 @@ impl Store for RedisStore {
     }
 
     fn sessions(&self, tenant: Option<&str>, list: ListSessions) -> Reply<Result<Page<SessionView>>> {
-        let before = match views::cursor(list.cursor.as_deref()) {
-            Ok(before) => before.unwrap_or(-1),
+        let before = match cursor(list.cursor.as_deref()) {
+            Ok(before) => before.map_or(-1, |before| before.min(MAX_EXACT) as i64),
             Err(error) => return ready(Err(error)).boxed(),
         };
         let state = list.state.map_or("", SessionState::as_str);
@@ -423,8 +419,8 @@ impl Store for RedisStore {
     }
 
     fn dead_letters(&self, tenant: Option<&str>, list: ListDeadLetters) -> Reply<Result<Page<DeadLetter>>> {
-        let after = match views::cursor(list.cursor.as_deref()) {
-            Ok(after) => after.unwrap_or(0),
+        let after = match cursor(list.cursor.as_deref()) {
+            Ok(after) => after.unwrap_or(0).min(MAX_EXACT),
             Err(error) => return ready(Err(error)).boxed(),
         };
         let limit = list.limit.clamp(1, 1_000);

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use serde_json::value::RawValue;
 use squall_protocol::dead_letter::FailedAttempt;
 use squall_protocol::lane::ByPriority;
 use squall_protocol::session::SessionTasks;
@@ -12,9 +11,10 @@ use squall_protocol::{
 };
 
 use super::wire;
+use crate::Result;
 use crate::core::counts::REASONS;
 use crate::core::session;
-use crate::{Error, Result};
+use crate::core::view::raw;
 
 /// The fields of a hash, by name.
 pub(super) struct Fields(HashMap<String, String>);
@@ -87,7 +87,7 @@ pub(super) fn task(id: TaskId, now: Time, fields: &Fields) -> TaskView {
         lease_expires_at: if state == TaskState::Leased { fields.time("e") } else { None },
         finished_at: fields.time("f"),
         last_error: fields.list::<(u32, u64, String)>("h").pop().map(|(_, _, why)| why),
-        payload: raw(fields.text("y").filter(|text| !text.is_empty())),
+        payload: fields.text("y").filter(|text| !text.is_empty()).and_then(raw),
     }
 }
 
@@ -113,7 +113,7 @@ pub(super) fn dead_letter(id: TaskId, payload: bool, fields: &Fields) -> DeadLet
         created_at: fields.time("c").unwrap_or_default(),
         dead_at: fields.time("f").unwrap_or_default(),
         replays: fields.list::<(u64, String)>("R").into_iter().map(|(at, by)| Replay { at: Time(at), by }).collect(),
-        payload: if payload { raw(fields.text("y")) } else { None },
+        payload: fields.text("y").filter(|_| payload).and_then(raw),
     }
 }
 
@@ -172,15 +172,4 @@ pub(super) fn task_id(text: &str) -> Result<TaskId> {
 /// A session id that the library gave.
 pub(super) fn session_id(text: &str) -> Result<SessionId> {
     SessionId::new(text).map_err(|error| wire::unreadable(&error))
-}
-
-/// A cursor that a list gave.
-pub(super) fn cursor(text: Option<&str>) -> Result<Option<i64>> {
-    let parse =
-        |text: &str| text.parse().map_err(|_| Error::Invalid(format!("{text:?} is not a cursor that a list gave")));
-    text.map(parse).transpose()
-}
-
-fn raw(payload: Option<&str>) -> Option<Box<RawValue>> {
-    RawValue::from_string(payload?.to_owned()).ok()
 }

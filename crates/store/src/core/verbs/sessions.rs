@@ -22,13 +22,7 @@ impl Core {
     /// `SessionExists`, `SessionLimit`, `TooLarge`, `Invalid`, `Full`.
     pub fn create_session(&mut self, tenant: &Arc<str>, new: NewSession) -> Result<SessionId> {
         let idle_timeout_ms = new.idle_timeout_ms.unwrap_or(self.options.sessions.idle_timeout_ms);
-        if new.idle_timeout_ms.is_some_and(|ms| !session::IDLE_TIMEOUT_MS.contains(&ms)) {
-            return Err(Error::Invalid(format!(
-                "idle_timeout_ms is {idle_timeout_ms}; it must be between {} and {}",
-                session::IDLE_TIMEOUT_MS.start(),
-                session::IDLE_TIMEOUT_MS.end()
-            )));
-        }
+        session::check_idle_timeout(new.idle_timeout_ms)?;
         if let Some(id) = &new.id
             && self.state.session(id).is_some()
         {
@@ -36,7 +30,7 @@ impl Core {
         }
         let number = self.state.tenants.number(tenant);
         self.check_limit(number)?;
-        let metadata = metadata_text(new.metadata)?;
+        let metadata = session::metadata_text(new.metadata)?;
         self.check_room(metadata.len() + 400, true)?;
         let number = match number {
             Some(number) => number,
@@ -100,7 +94,7 @@ impl Core {
         let tenant = found.tenant;
         let mut metadata: Map<String, Value> = serde_json::from_str(&found.metadata).unwrap_or_default();
         session::merge(&mut metadata, update.metadata);
-        let metadata = metadata_text(metadata)?;
+        let metadata = session::metadata_text(metadata)?;
         self.check_room(metadata.len() + 400, true)?;
         self.record(&Record::SessionUpdated { id: id.as_str(), tenant, metadata: &metadata });
         Ok(())
@@ -122,9 +116,7 @@ impl Core {
     /// # Errors
     /// `SessionNotFound`, `SessionEnded`, `Invalid`, `Full`.
     pub fn end_session(&mut self, scope: Scope, id: &SessionId, end: &EndSession) -> Result<()> {
-        if !matches!(end.status, SessionState::Completed | SessionState::Failed) {
-            return Err(Error::Invalid(format!("a session ends completed or failed, not {}", end.status.as_str())));
-        }
+        session::check_end(end.status)?;
         self.active_session(scope, id)?;
         self.check_room(self.ending_bytes(id), false)?;
         self.finish_session(id, end.status, end.reason.as_deref());
@@ -154,17 +146,4 @@ impl Core {
             }
         }
     }
-}
-
-fn metadata_text(metadata: Map<String, Value>) -> Result<String> {
-    let text = Value::Object(metadata).to_string();
-    let limit = session::MAX_METADATA_BYTES;
-    if text.len() > limit {
-        return Err(Error::TooLarge {
-            what: "the metadata of a session",
-            size: text.len() as u64,
-            limit: limit as u64,
-        });
-    }
-    Ok(text)
 }

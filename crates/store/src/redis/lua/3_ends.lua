@@ -7,6 +7,12 @@ local function session_tally(c, T, field)
   end
 end
 
+-- A sign of life of a session.
+local function touch_session(c, id, idle_ms)
+  call('HSET', c.prefix .. ':session:' .. id, 'm', c.at)
+  call('ZADD', c.prefix .. ':idle', c.now + idle_ms, id)
+end
+
 local function session_is_over(c, T)
   if not T.session then return false end
   local state = call('HGET', c.prefix .. ':session:' .. T.session, 'S')

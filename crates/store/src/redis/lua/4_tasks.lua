@@ -23,6 +23,7 @@ local function publish_one(c, tenant, spec)
     local id = call('GET', idem)
     if id then return { 2, id } end
   end
+  local idle_ms
   if spec.session then
     local got = call('HMGET', c.prefix .. ':session:' .. spec.session, 't', 'S', 'i')
     if not got[1] or got[1] ~= tenant then
@@ -33,15 +34,15 @@ local function publish_one(c, tenant, spec)
       count(c, name, level, 'refused')
       return refusal('session_ended', spec.session, got[2])
     end
-    if depth(L) < L.set.max_depth then
-      call('HSET', c.prefix .. ':session:' .. spec.session, 'm', c.now)
-      call('HINCRBY', c.prefix .. ':session:' .. spec.session, 'np', 1)
-      call('ZADD', c.prefix .. ':idle', c.now + tonumber(got[3]), spec.session)
-    end
+    idle_ms = tonumber(got[3])
   end
   if depth(L) >= L.set.max_depth then
     count(c, name, level, 'refused')
     return refusal('lane_full', name, L.set.max_depth)
+  end
+  if spec.session then
+    touch_session(c, spec.session, idle_ms)
+    call('HINCRBY', c.prefix .. ':session:' .. spec.session, 'np', 1)
   end
   c.seq = c.seq + 1
   local T = {
@@ -134,10 +135,9 @@ function verbs.cancel(c, a)
 end
 
 function verbs.task(c, a)
-  local fields = call('HGETALL', c.task .. a[3])
   local tenant = call('HGET', c.task .. a[3], 't')
   if not tenant or not has(a[2], tenant) then return refusal('not_found', 'task', a[3]) end
-  return { 1, c.now, fields }
+  return { 1, call('HGETALL', c.task .. a[3]) }
 end
 
 function verbs.open_worker(c, a)

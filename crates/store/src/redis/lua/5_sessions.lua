@@ -57,8 +57,8 @@ function verbs.update_session(c, a)
   local held, refused = active_session(c, a[2], a[3])
   if not held then return refused end
   if held.version ~= a[4] then return refusal('stale') end
-  call('HSET', session_key(c, a[3]), 'M', a[5], 'V', held.version + 1, 'm', c.now)
-  call('ZADD', c.prefix .. ':idle', c.now + held.idle, a[3])
+  call('HSET', session_key(c, a[3]), 'M', a[5], 'V', held.version + 1)
+  touch_session(c, a[3], held.idle)
   session_event(c, 'session_updated', a[3], held.tenant, 'active', ',"metadata":' .. a[5])
   return view_session(c, a[3])
 end
@@ -66,8 +66,7 @@ end
 function verbs.heartbeat(c, a)
   local held, refused = active_session(c, a[2], a[3])
   if not held then return refused end
-  call('HSET', session_key(c, a[3]), 'm', c.now)
-  call('ZADD', c.prefix .. ':idle', c.now + held.idle, a[3])
+  touch_session(c, a[3], held.idle)
   return view_session(c, a[3])
 end
 

@@ -198,7 +198,7 @@ local function take(c, L, entry)
   end
 end
 
-local DELIVERED = { 't', 'k', 'y', 's', 'o', 'c', 'x', 'r', 'a', 'j', 'p' }
+local DELIVERED = { 't', 'k', 'y', 's', 'o', 'c', 'x', 'r', 'a', 'j' }
 
 local function lease(c, L, entry, taker, tat)
   local id = string.sub(entry.member, 14)
@@ -231,7 +231,7 @@ local function lease(c, L, entry, taker, tat)
     end
   end
   taker.credit = taker.credit - 1
-  return { taker.index, id, g[1], L.name, g[2], tonumber(g[11]), g[3], g[4], g[5], tonumber(g[6]), g[7] and tonumber(g[7]), g[8], receipt,
+  return { taker.index, id, g[1], L.name, g[2], entry.level, g[3], g[4], g[5], tonumber(g[6]), g[7] and tonumber(g[7]), g[8], receipt,
     attempt, expires }
 end
 

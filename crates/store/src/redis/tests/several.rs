@@ -26,18 +26,7 @@ async fn gateways(redis: &Redis, lane: Lane) -> [RedisStore; 2] {
 }
 
 fn spec() -> TaskSpec {
-    TaskSpec {
-        lane: Some("a".into()),
-        kind: "test".into(),
-        priority: None,
-        payload: "1".into(),
-        session: None,
-        key: None,
-        delay_ms: 0,
-        deadline_ms: None,
-        retry: None,
-        idempotency_key: None,
-    }
+    TaskSpec { lane: Some("a".into()), kind: "test".into(), payload: "1".into(), ..TaskSpec::default() }
 }
 
 async fn publish(store: &RedisStore, spec: TaskSpec) -> TaskId {
