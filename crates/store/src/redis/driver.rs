@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError};
-use squall_protocol::{ConnectionId, SessionId, TaskId, Time};
+use squall_protocol::{ConnectionId, TaskId, Time};
 use tokio::sync::{mpsc, oneshot};
 
 use super::command::{Ask, Command, Reply};
@@ -66,6 +66,8 @@ pub(super) struct Driver {
     unwanted: Vec<(TaskId, String)>,
     rest: Duration,
     wake: Instant,
+    /// The other gateways know so long that this one lives.
+    alive_until: Instant,
     closing: Option<oneshot::Sender<Result<()>>>,
 }
 
@@ -98,6 +100,7 @@ impl Driver {
             unwanted: Vec::new(),
             rest: BACKOFF.0,
             wake: Instant::now(),
+            alive_until: Instant::now(),
             closing: None,
         }
     }
@@ -241,6 +244,7 @@ impl Driver {
         }
         let adds = asks.iter().any(|pending| matches!(pending, Pending::Ask(ask) if ask.adds));
         let started = Instant::now();
+        let alive = self.alive_until <= started;
         let nonce = format!("{:012x}", fastrand::Rng::new().u64(..) & 0xffff_ffff_ffff);
         let (takers, order) = self.local.takers();
         let shared = Arc::clone(&self.shared);
@@ -251,6 +255,8 @@ impl Driver {
             seed: fastrand::u32(1..2_147_483_646),
             nonce: &nonce,
             now: None,
+            alive,
+            lanes: shared.likely_lanes(&takers),
             takers,
             budget: MAX_LEASES,
         };
@@ -260,6 +266,12 @@ impl Driver {
         match self.call(function, &request).await {
             Ok(answer) => {
                 self.shared.metrics.committed(asks.len(), sent, started.elapsed().as_secs_f64());
+                if alive {
+                    self.alive_until = started + HEARTBEAT;
+                }
+                if answer.new {
+                    self.register_again();
+                }
                 self.finish(asks, answer, &order, started);
             }
             Err(Failure::OutOfMemory) if adds => {
@@ -361,7 +373,7 @@ impl Driver {
     }
 
     fn finish(&mut self, asks: Vec<Pending>, answer: Answer, order: &[Taker], started: Instant) {
-        let Answer { replies, leased, now, wake, more, head, counts, rest } = answer;
+        let Answer { replies, leased, now, wake, more, head, counts, rest, new: _ } = answer;
         let now = Time(now);
         // Before any answer: who reads the feed after one finds what it tells.
         self.shared.advance(head);
@@ -406,8 +418,11 @@ impl Driver {
         self.hand_out(leased, order);
         for (lane, numbers, dead) in counts {
             let mut of_lane = LaneCounts { dead, ..LaneCounts::default() };
-            for (at, count) in numbers.into_iter().take(30).enumerate() {
-                of_lane.tasks[at / 10][at % 10] = count;
+            for pair in numbers.chunks_exact(2) {
+                let (at, count) = (pair[0] as usize, pair[1]);
+                if let Some(counted) = of_lane.tasks.get_mut(at / 10) {
+                    counted[at % 10] = count;
+                }
             }
             self.shared.metrics.lane(&lane.into(), &of_lane);
         }
@@ -562,18 +577,19 @@ pub(super) async fn connect(
 }
 
 pub(super) fn delivery(lease: Leased) -> Result<Delivery> {
-    let session = lease.session.0.as_deref().map(views::session_id).transpose()?;
-    let retry = lease.retry.0.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let wire::Identity { tenant, lane, level, kind, session, key, retry, label: _ } = lease.identity;
+    let session = session.as_deref().map(views::session_id).transpose()?;
+    let retry = retry.as_deref().and_then(|text| serde_json::from_str(text).ok());
     Ok(Delivery {
         task: Arc::new(TaskBody {
             id: views::task_id(&lease.id)?,
-            tenant: lease.tenant.into(),
-            lane: lease.lane.into(),
-            kind: lease.kind.into(),
-            priority: views::priority(u64::from(lease.level)),
+            tenant: tenant.into(),
+            lane: lane.into(),
+            kind: kind.into(),
+            priority: views::priority(u64::from(level)),
             payload: lease.payload.into(),
-            session: session.map(|id: SessionId| id),
-            key: lease.key.0.map(Into::into),
+            session,
+            key: key.map(Into::into),
             created_at: Time(lease.created),
             deadline_at: lease.deadline.0.map(Time),
             retry,

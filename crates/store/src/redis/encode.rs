@@ -1,9 +1,11 @@
 //! What callers say, as the library takes it, and its answers to settlements.
 
-use squall_protocol::{DeadLetterFilter, NackMode, SessionId, Time};
+use squall_protocol::task::Published;
+use squall_protocol::{DeadLetterFilter, NackMode, Priority, TaskId, Time};
 
 use super::settings::MAX_MS;
-use super::wire;
+use super::{views, wire};
+use crate::config::Options;
 use crate::{Holder, Result, SettleVerb, Settled, Settlement, TaskSpec};
 
 /// A filter as the library takes it.
@@ -23,43 +25,64 @@ pub(super) fn filter_of(filter: &DeadLetterFilter) -> serde_json::Value {
     parts.into()
 }
 
-/// What the events of a task say of it: what stands before its priority, and after it.
-fn label_of(spec: &TaskSpec) -> (String, String) {
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let mut rest = String::new();
-    if let Some(session) = &spec.session {
-        rest.push_str(&format!(",\"session\":{}", quoted(session.as_str())));
-    }
-    if let Some(key) = &spec.key {
-        rest.push_str(&format!(",\"key\":{}", quoted(key)));
-    }
-    (format!("\"kind\":{}", quoted(&spec.kind)), rest)
+/// Where a task goes that asks for this lane: the lane, and the priority of those that do not say.
+fn route<'a>(options: &'a Options, asked: Option<&'a str>) -> Option<(&'a str, Priority)> {
+    let configured = |name: &'a str| options.lanes.get(name).map(|lane| (name, lane.priority));
+    asked.and_then(configured).or_else(|| options.default_lane.as_deref().and_then(configured))
 }
 
-/// Publishing these tasks, as the library takes it. Their ids are made here, in the order of the tasks.
-pub(super) fn publish_command(tenant: &str, tasks: &[TaskSpec]) -> Vec<u8> {
-    let new: Vec<wire::NewTask<'_>> = tasks
-        .iter()
-        .map(|spec| {
-            let (label, rest) = label_of(spec);
-            wire::NewTask {
-                id: uuid::Uuid::now_v7().to_string(),
-                lane: spec.lane.as_deref().unwrap_or_default(),
-                level: spec.priority.map_or(0, |priority| priority as u8 + 1),
-                kind: &spec.kind,
-                payload: &spec.payload,
-                session: spec.session.as_ref().map(SessionId::as_str),
-                key: spec.key.as_deref(),
-                delay: spec.delay_ms.min(MAX_MS),
-                deadline: spec.deadline_ms.map(|ms| ms.min(MAX_MS)),
+/// What the events of a task say of it.
+fn label_of(lane: &str, priority: Priority, spec: &TaskSpec) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let mut label =
+        format!("\"lane\":{},\"kind\":{},\"priority\":\"{}\"", quoted(lane), quoted(&spec.kind), priority.as_str());
+    if let Some(session) = &spec.session {
+        label.push_str(&format!(",\"session\":{}", quoted(session.as_str())));
+    }
+    if let Some(key) = &spec.key {
+        label.push_str(&format!(",\"key\":{}", quoted(key)));
+    }
+    label
+}
+
+/// Publishing these tasks, as the library takes it, and the ids that they get, in the order of the tasks.
+pub(super) fn publish_command(options: &Options, tenant: &str, tasks: &[TaskSpec]) -> (Vec<u8>, Vec<TaskId>) {
+    let ids: Vec<TaskId> = tasks.iter().map(|_| TaskId(uuid::Uuid::now_v7())).collect();
+    let new = tasks.iter().zip(&ids).map(|(spec, id)| {
+        let (lane, usual) = route(options, spec.lane.as_deref()).unwrap_or(("", Priority::Normal));
+        let priority = spec.priority.unwrap_or(usual);
+        wire::NewTask {
+            id: id.to_string(),
+            identity: wire::Identity {
+                tenant: tenant.to_owned(),
+                lane: lane.to_owned(),
+                level: priority as u8 + 1,
+                kind: spec.kind.to_string(),
+                session: spec.session.as_ref().map(|id| id.as_str().to_owned()),
+                key: spec.key.as_deref().map(str::to_owned),
                 retry: spec.retry.as_ref().and_then(|retry| serde_json::to_string(retry).ok()),
-                idem: spec.idempotency_key.as_deref(),
-                label,
-                rest,
-            }
-        })
-        .collect();
-    wire::command(&("publish", tenant, new))
+                label: label_of(lane, priority, spec),
+            },
+            payload: &spec.payload,
+            delay: spec.delay_ms.min(MAX_MS),
+            deadline: spec.deadline_ms.map(|ms| ms.min(MAX_MS)),
+            idempotency_key: spec.idempotency_key.as_deref(),
+            asked: spec.lane.as_deref().unwrap_or_default(),
+        }
+    });
+    (wire::publish(tenant, new), ids)
+}
+
+/// What a publish is answered with.
+///
+/// # Errors
+/// Those of [`crate::Store::publish`].
+pub(super) fn published(id: TaskId, reply: &rmpv::Value) -> Result<Published> {
+    if reply.as_u64() == Some(1) {
+        return Ok(Published { id, duplicate: false });
+    }
+    let (_, earlier): (u64, String) = wire::read(reply)?;
+    Ok(Published { id: views::task_id(&earlier)?, duplicate: true })
 }
 
 /// These settlements, as the library takes them.
@@ -73,32 +96,22 @@ pub(super) fn settle_command(tenant: Option<&str>, holder: Holder, settlements: 
 }
 
 fn settlement(one: &Settlement) -> wire::NewSettlement<'_> {
-    let mut new = wire::NewSettlement {
-        id: one.id.to_string(),
-        receipt: one.receipt.map(|receipt| receipt.to_string()).unwrap_or_default(),
-        verb: "ack",
-        ms: -1,
-        reason: "nack",
-        pause: None,
-    };
+    let id = one.id.to_string();
+    let receipt = one.receipt.map(|receipt| receipt.to_string()).unwrap_or_default();
     match &one.verb {
-        SettleVerb::Ack => {}
+        SettleVerb::Ack => (id, "ack", receipt, -1, "", None),
         SettleVerb::Nack { mode, delay_ms, reason, pause_lane_ms } => {
-            new.verb = match mode {
+            let verb = match mode {
                 NackMode::Fail => "fail",
                 NackMode::Release => "release",
                 NackMode::Fatal => "fatal",
             };
-            new.ms = delay_ms.map_or(-1, |ms| ms.min(MAX_MS) as i64);
-            new.reason = reason.as_deref().filter(|reason| !reason.is_empty()).unwrap_or("nack");
-            new.pause = pause_lane_ms.map(|ms| ms.min(MAX_MS));
+            let ms = delay_ms.map_or(-1, |ms| ms.min(MAX_MS) as i64);
+            let reason = reason.as_deref().filter(|reason| !reason.is_empty()).unwrap_or("nack");
+            (id, verb, receipt, ms, reason, pause_lane_ms.map(|ms| ms.min(MAX_MS)))
         }
-        SettleVerb::Extend { for_ms } => {
-            new.verb = "extend";
-            new.ms = (*for_ms).min(MAX_MS) as i64;
-        }
+        SettleVerb::Extend { for_ms } => (id, "extend", receipt, (*for_ms).min(MAX_MS) as i64, "", None),
     }
-    new
 }
 
 /// What a settlement is answered with.
@@ -106,11 +119,13 @@ fn settlement(one: &Settlement) -> wire::NewSettlement<'_> {
 /// # Errors
 /// `NotHeld`.
 pub(super) fn settled(reply: &rmpv::Value) -> Result<Settled> {
+    if reply.as_u64() == Some(1) {
+        return Ok(Settled::Done);
+    }
     wire::refused(reply)?;
     let parts: Vec<u64> = wire::decode(reply)?;
     let at = Time(parts.get(1).copied().unwrap_or(0));
     Ok(match parts.first() {
-        Some(1) => Settled::Done,
         Some(2) => Settled::Retry(at),
         Some(3) => Settled::Dead,
         _ => Settled::Extended(at),

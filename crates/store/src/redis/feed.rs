@@ -1,7 +1,6 @@
-//! Reading the feed: a Redis Stream whose ids are our offsets, `<offset>-0`, one after the other without a gap.
+//! Reading the feed: a Redis Stream whose entries are the events of one call, `<offset of the last>-0`. Offsets have no gap.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use redis::aio::ConnectionManager;
 use redis::{AsyncCommands, RedisResult};
@@ -11,7 +10,11 @@ use squall_protocol::{Epoch, FeedRecord, Gap, GapReason, Time, Topic};
 use crate::FeedSlice;
 use crate::embedded::events::event_id;
 
-type Entry = (String, HashMap<String, String>);
+/// An entry: its id, and its fields in their order.
+type Entry = (String, Vec<(String, String)>);
+
+/// Entries that are read at once: each is one call of a gateway, and has a few hundred events at most.
+const ENTRIES: usize = 64;
 
 /// Events after `after`, at most `limit`. `head`: the end of the feed as this gateway last heard of it; another one may know more.
 ///
@@ -39,10 +42,24 @@ pub(super) async fn read(
     if after == head {
         return Ok(slice);
     }
-    let first = format!("{}-0", after + 1);
+    let limit = limit.max(1);
+    let mut from = after + 1;
+    loop {
+        // An entry's id is its last offset: this begins with the one that has `from`, or the first one after it.
+        let entries: Vec<Entry> =
+            connection.xrange_count(format!("{prefix}:feed"), format!("{from}-0"), "+", ENTRIES).await?;
+        let is_last = entries.len() < ENTRIES;
+        for (id, fields) in entries {
+            let Some(last) = last_offset(&id) else { continue };
+            slice.records.extend(records(epoch, last, fields).filter(|record| record.offset > after));
+            from = last + 1;
+        }
+        if is_last || slice.records.len() >= limit {
+            break;
+        }
+    }
+    slice.records.truncate(limit);
     // What is in the stream is committed, whether this gateway has heard of it or not.
-    let entries: Vec<Entry> = connection.xrange_count(format!("{prefix}:feed"), first, "+", limit.max(1)).await?;
-    slice.records = entries.into_iter().filter_map(|entry| record(epoch, entry)).collect();
     slice.head = slice.records.last().map_or(head, |last| last.offset.max(head));
     let oldest = slice.records.first().map_or(head + 1, |record| record.offset);
     if oldest > after + 1 {
@@ -51,33 +68,47 @@ pub(super) async fn read(
     Ok(slice)
 }
 
-/// An entry of the stream as an event. The library wrote it; one that it did not write is left out.
-fn record(epoch: Epoch, (id, fields): Entry) -> Option<FeedRecord> {
-    let offset = id.split('-').next()?.parse().ok()?;
-    let field = |name: &str| fields.get(name).map(String::as_str);
-    let kind = field("e")?;
-    let (topic, entity_type) = about(kind);
-    let mut data = format!("{{{}", field("d")?);
-    for (field_name, name) in
-        [("due", "due_at"), ("deadline", "deadline_at"), ("lease", "lease_expires_at"), ("until", "until")]
-    {
-        if let Some(ms) = field(field_name).and_then(|text| text.parse().ok()) {
-            let comma = if data.len() > 1 { "," } else { "" };
-            data.push_str(&format!("{comma}\"{name}\":\"{}\"", Time(ms)));
-        }
+fn last_offset(id: &str) -> Option<u64> {
+    id.split('-').next()?.parse().ok()
+}
+
+/// The events of an entry. The library wrote it; what it did not write is left out.
+fn records(epoch: Epoch, last: u64, fields: Vec<(String, String)>) -> impl Iterator<Item = FeedRecord> {
+    let mut fields = fields.into_iter();
+    let time = fields.next().and_then(|(_, ms)| ms.parse().ok()).map(Time).unwrap_or_default();
+    let first = (last + 1).saturating_sub(fields.len() as u64);
+    fields.enumerate().filter_map(move |(at, (kind, said))| record(epoch, first + at as u64, time, kind, &said))
+}
+
+fn record(epoch: Epoch, offset: u64, time: Time, kind: String, said: &str) -> Option<FeedRecord> {
+    let mut lines = said.splitn(4, '\n');
+    let (entity, times, about_it, tenant) = (lines.next()?, lines.next()?, lines.next()?, lines.next()?);
+    let (topic, entity_type) = about(&kind);
+    let mut data = String::with_capacity(said.len() + 64);
+    data.push('{');
+    data.push_str(about_it);
+    for (name, ms) in times.split(' ').filter_map(|time| time.split_once('=')) {
+        let name = match name {
+            "due" => "due_at",
+            "deadline" => "deadline_at",
+            "lease" => "lease_expires_at",
+            name => name,
+        };
+        let comma = if data.len() > 1 { "," } else { "" };
+        data.push_str(&format!("{comma}\"{name}\":\"{}\"", Time(ms.parse().ok()?)));
     }
     data.push('}');
     Some(FeedRecord {
         epoch,
         offset,
         event_id: event_id(epoch, offset),
-        time: Time(field("m")?.parse().ok()?),
+        time,
         topic,
-        event_type: Cow::Owned(kind.to_owned()),
+        event_type: Cow::Owned(kind),
         entity_type: Cow::Borrowed(entity_type),
-        entity_id: field("i")?.to_owned(),
+        entity_id: entity.to_owned(),
         data: RawValue::from_string(data).ok()?,
-        tenant: field("n").filter(|name| !name.is_empty()).map(Into::into),
+        tenant: (!tenant.is_empty()).then(|| tenant.into()),
     })
 }
 

@@ -8,7 +8,7 @@ use redis::{Cmd, RedisResult};
 
 /// Version of what is stored: fields, keys and their meaning. A library that stores something else gets another number here and a
 /// migration beside it.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 const SOURCES: [&str; 8] = [
     include_str!("lua/1_context.lua"),

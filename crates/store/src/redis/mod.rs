@@ -263,16 +263,10 @@ fn read_session(decided: &Decided<'_>) -> Result<SessionView> {
 impl Store for RedisStore {
     fn publish(&self, tenant: &Arc<str>, tasks: Vec<TaskSpec>) -> Reply<Vec<Result<Published>>> {
         let count = tasks.len();
-        let bytes = publish_command(tenant, &tasks);
+        let (bytes, ids) = publish_command(&self.0.shared.options, tenant, &tasks);
         let asked = self.0.ask(bytes, true, None, move |decided| {
             let replies = decided.value.as_array().map(Vec::as_slice).unwrap_or_default();
-            Ok(replies
-                .iter()
-                .map(|reply| {
-                    let (kind, id): (u64, String) = wire::read(reply)?;
-                    Ok(Published { id: views::task_id(&id)?, duplicate: kind == 2 })
-                })
-                .collect())
+            Ok(ids.into_iter().zip(replies).map(|(id, reply)| encode::published(id, reply)).collect())
         });
         asked.map(move |answer| answer.unwrap_or_else(|error| vec![Err(error); count])).boxed()
     }

@@ -1,6 +1,6 @@
 //! What all parts of an open store share, and what goes on beside the driver: hearing of other gateways, dropping old events.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,6 +21,8 @@ use crate::metrics::Metrics;
 
 /// Old events are dropped so often.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
+/// Lanes that are read with each batch at most, whether it needs them or not.
+const LIKELY_LANES: usize = 16;
 
 /// What all parts of an open store share.
 pub(super) struct Shared {
@@ -79,6 +81,15 @@ impl Shared {
         });
     }
 
+    /// Lanes that a batch will probably touch: all, if they are few, or those that somebody would take from.
+    pub(super) fn likely_lanes<'a>(&'a self, takers: &[wire::Taker<'a>]) -> Vec<&'a str> {
+        if self.options.lanes.len() <= LIKELY_LANES {
+            return self.options.lanes.keys().map(String::as_str).collect();
+        }
+        let wanted: BTreeSet<&str> = takers.iter().flat_map(|(_, _, _, _, lanes)| lanes.iter().copied()).collect();
+        wanted.into_iter().take(LIKELY_LANES).collect()
+    }
+
     pub(super) fn note_down(&self, why: Option<String>) {
         let mut down = self.down.lock();
         match (&*down, &why) {
@@ -105,7 +116,8 @@ pub(super) async fn introduce(connection: &mut impl ConnectionLike, shared: &Sha
     library().load(connection).await?;
     let lanes: Vec<&String> = shared.options.lanes.keys().collect();
     let mut open = library::call(&library().open, &shared.prefix);
-    open.arg(shared.epoch.to_string()).arg(&shared.settings_version).arg(&shared.settings).arg(wire::command(&lanes));
+    open.arg(library::FORMAT).arg(shared.epoch.to_string());
+    open.arg(&shared.settings_version).arg(&shared.settings).arg(wire::command(&lanes));
     let epoch: String = open.query_async(connection).await?;
     epoch.parse().map_err(|error: uuid::Error| {
         RedisError::from((redis::ErrorKind::UnexpectedReturnType, "the epoch is none", error.to_string()))
@@ -138,7 +150,7 @@ pub(super) async fn promise(connection: &mut impl ConnectionLike) -> String {
 /// stream, not the messages.
 pub(super) async fn listen(shared: Arc<Shared>, client: Client) {
     let mut rest = Duration::from_millis(50);
-    let channel = format!("{}:wake", shared.prefix);
+    let channel = format!("{}:wake:{}", shared.prefix, shared.gateway);
     while !shared.stop.is_cancelled() {
         let subscribed = async {
             let mut subscription = client.get_async_pubsub().await?;

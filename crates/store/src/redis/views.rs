@@ -86,7 +86,11 @@ pub(super) fn task(id: TaskId, now: Time, fields: &Fields) -> TaskView {
         deadline_at: fields.time("x"),
         lease_expires_at: if state == TaskState::Leased { fields.time("e") } else { None },
         finished_at: fields.time("f"),
-        last_error: fields.list::<(u32, u64, String)>("h").pop().map(|(_, _, why)| why),
+        last_error: fields
+            .list::<(u32, u64, String)>("h")
+            .pop()
+            .map(|(_, _, why)| why)
+            .or_else(|| fields.text("w").map(str::to_owned)),
         payload: fields.text("y").filter(|text| !text.is_empty()).and_then(raw),
     }
 }

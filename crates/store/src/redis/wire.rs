@@ -1,7 +1,9 @@
 //! What gateways and the library say to each other: MessagePack. A command is written once, in the thread of its caller; a batch
 //! is the concatenation of what waits.
 
-use serde::de::IgnoredAny;
+use std::marker::PhantomData;
+
+use serde::de::{DeserializeOwned, IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Error, Result};
@@ -11,44 +13,72 @@ pub(super) fn command<T: Serialize>(parts: &T) -> Vec<u8> {
     rmp_serde::to_vec_named(parts).expect("what is written are numbers and texts")
 }
 
-/// A task as the library takes it.
-#[derive(Serialize)]
-pub(super) struct NewTask<'a> {
-    pub id: String,
-    pub lane: &'a str,
-    /// 1 high to 3 low; 0: the lane's.
+/// What never changes of a task, packed as it is kept: the library looks into it, and gives it back as it is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Identity {
+    pub tenant: String,
+    /// Empty: the task has nowhere to go.
+    pub lane: String,
+    /// 1 high to 3 low.
     pub level: u8,
-    pub kind: &'a str,
-    pub payload: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub session: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<&'a str>,
-    pub delay: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub deadline: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: String,
+    pub session: Option<String>,
+    pub key: Option<String>,
+    /// What it says of retries itself: JSON.
     pub retry: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub idem: Option<&'a str>,
-    /// What its events say before the priority: JSON.
+    /// What its events say of it: JSON, without the braces.
     pub label: String,
-    /// And after it.
-    pub rest: String,
 }
 
-/// A settlement as the library takes it.
-#[derive(Serialize)]
-pub(super) struct NewSettlement<'a> {
+/// A task as the library takes it.
+pub(super) struct NewTask<'a> {
     pub id: String,
-    pub receipt: String,
-    pub verb: &'static str,
-    /// Milliseconds; -1: not said.
-    pub ms: i64,
-    pub reason: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pause: Option<u64>,
+    pub identity: Identity,
+    pub payload: &'a str,
+    pub delay: u64,
+    pub deadline: Option<u64>,
+    pub idempotency_key: Option<&'a str>,
+    /// The lane that was asked for, for a refusal.
+    pub asked: &'a str,
 }
+
+/// Publishing these tasks, as the library takes it.
+pub(super) fn publish<'a>(tenant: &str, tasks: impl ExactSizeIterator<Item = NewTask<'a>>) -> Vec<u8> {
+    let write = "writing to memory does not fail";
+    let mut out = Vec::with_capacity(512);
+    rmp::encode::write_array_len(&mut out, 3).expect(write);
+    rmp::encode::write_str(&mut out, "publish").expect(write);
+    rmp::encode::write_str(&mut out, tenant).expect(write);
+    rmp::encode::write_array_len(&mut out, tasks.len() as u32).expect(write);
+    for task in tasks {
+        rmp::encode::write_array_len(&mut out, 7).expect(write);
+        rmp::encode::write_str(&mut out, &task.id).expect(write);
+        // As a text, though it is none: Lua knows no other.
+        let packed = pack(&task.identity);
+        rmp::encode::write_str_len(&mut out, packed.len() as u32).expect(write);
+        out.extend_from_slice(&packed);
+        rmp::encode::write_str(&mut out, task.payload).expect(write);
+        rmp::encode::write_uint(&mut out, task.delay).expect(write);
+        match task.deadline {
+            Some(ms) => drop(rmp::encode::write_uint(&mut out, ms).expect(write)),
+            None => rmp::encode::write_nil(&mut out).expect(write),
+        }
+        match task.idempotency_key {
+            Some(key) => rmp::encode::write_str(&mut out, key).expect(write),
+            None => rmp::encode::write_nil(&mut out).expect(write),
+        }
+        rmp::encode::write_str(&mut out, task.asked).expect(write);
+    }
+    out
+}
+
+/// Packs what is kept packed: an array, without names.
+pub(super) fn pack<T: Serialize>(value: &T) -> Vec<u8> {
+    rmp_serde::to_vec(value).expect("what is written are numbers and texts")
+}
+
+/// A settlement as the library takes it: id, verb, receipt, milliseconds or -1, reason, how long to pause the lane.
+pub(super) type NewSettlement<'a> = (String, &'static str, String, i64, &'a str, Option<u64>);
 
 /// Who would take tasks: index, worker or empty, tenant or empty, credit, lanes.
 pub(super) type Taker<'a> = (u64, String, &'a str, u32, Vec<&'a str>);
@@ -65,6 +95,10 @@ pub(super) struct Envelope<'a> {
     pub nonce: &'a str,
     /// Tests own the time; otherwise it is Redis's.
     pub now: Option<u64>,
+    /// A sign of life to the other gateways is due.
+    pub alive: bool,
+    /// Those that it will probably touch, to be read at once.
+    pub lanes: Vec<&'a str>,
     pub takers: Vec<Taker<'a>>,
     /// Leases at most.
     pub budget: usize,
@@ -75,7 +109,7 @@ impl Envelope<'_> {
     pub(super) fn write<'c>(&self, commands: impl ExactSizeIterator<Item = &'c [u8]>) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
         let write = "writing to memory does not fail";
-        rmp::encode::write_map_len(&mut out, 8 + u32::from(self.now.is_some())).expect(write);
+        rmp::encode::write_map_len(&mut out, 10 + u32::from(self.now.is_some())).expect(write);
         let mut field = |name: &str, value: &dyn Fn(&mut Vec<u8>)| {
             rmp::encode::write_str(&mut out, name).expect(write);
             value(&mut out);
@@ -97,6 +131,8 @@ impl Envelope<'_> {
         if let Some(now) = self.now {
             field("now", &number(now));
         }
+        field("alive", &|out: &mut Vec<u8>| rmp::encode::write_bool(out, self.alive).expect(write));
+        field("lanes", &|out: &mut Vec<u8>| out.extend(command(&self.lanes)));
         field("takers", &|out: &mut Vec<u8>| out.extend(command(&self.takers)));
         field("budget", &number(self.budget as u64));
         rmp::encode::write_str(&mut out, "commands").expect(write);
@@ -132,19 +168,35 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Maybe<T> {
 pub(super) struct Leased {
     pub taker: u64,
     pub id: String,
-    pub tenant: String,
-    pub lane: String,
-    pub kind: String,
-    pub level: u8,
+    #[serde(deserialize_with = "packed")]
+    pub identity: Identity,
     pub payload: String,
-    pub session: Maybe<String>,
-    pub key: Maybe<String>,
     pub created: u64,
     pub deadline: Maybe<u64>,
-    pub retry: Maybe<String>,
     pub receipt: String,
     pub attempt: u32,
     pub expires: u64,
+}
+
+/// Something that is packed once more: for MessagePack a text, though it is none.
+fn packed<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> std::result::Result<T, D::Error> {
+    struct Packed<T>(PhantomData<T>);
+    impl<T: DeserializeOwned> Visitor<'_> for Packed<T> {
+        type Value = T;
+
+        fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            out.write_str("something packed")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<T, E> {
+            self.visit_bytes(text.as_bytes())
+        }
+
+        fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> std::result::Result<T, E> {
+            rmp_serde::from_slice(bytes).map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_bytes(Packed(PhantomData))
 }
 
 /// The answer to a batch.
@@ -161,10 +213,12 @@ pub(super) struct Answer {
     pub more: bool,
     /// The feed's end.
     pub head: u64,
-    /// By lane: three times ten outcomes, and dead letters by reason.
+    /// By lane: priority times ten and outcome, and how often, in turn; dead letters by reason.
     pub counts: Vec<(String, Vec<u64>, [u64; 4])>,
     /// Refused without a lane, sessions refused, ended three ways, dead letters dropped.
     pub rest: [u64; 6],
+    /// The other gateways had not known this one, or had taken it for gone.
+    pub new: bool,
 }
 
 /// Reads an answer.

@@ -2,9 +2,10 @@
 -- settings, which never change under their version.
 --
 -- Keys, all below one prefix (put braces around it for a cluster, so that all of them share a slot):
---   config                  hash: version -> settings as JSON              epoch, offset, seq     strings
+--   config                  hash: version -> settings as JSON              format, epoch, offset, seq   strings
 --   task:<id>               hash, fields below                             feed, marks            stream of events; offsets by time
---   lane:<lane>             hash: leased, delayed, paused, tat, w1..w3     lanes                  set of all names that ever were
+--   held                    hash: task -> its lease                        finished, done         hash: task -> what is known; their order
+--   lane:<lane>             string, below                                  lanes                  set of all names that ever were
 --   queue:<lane>:<level>    list: one entry for each task that is ready, so that LLEN is the depth; what it holds is when one became ready
 --   queue:<lane>:dlq        list of the ids of dead letters, oldest first
 --   order:<lane>:<n>:<own>  sorted set: which task of this owner goes next; turn:<lane>:<n> list: whose turn it is
@@ -12,16 +13,29 @@
 --   flow:<lane>:...         sorted set: unfinished tasks of an ordering key (or session), by order of publishing
 --   homes:<lane>            hash: session -> the worker that has it; home-of:<worker> set: the same, read the other way
 --   due, leases, deadlines, idle, resume   sorted sets by time: delayed tasks, leases, deadlines, active sessions, pauses
+--   next                    string: none of those is earlier; absent: not known
 --   session:<id>, sessions, slots, ended, session-tasks:<id>               hash; sorted set by age; active ones by tenant; remembered; tasks
---   dead                    sorted set: dead letters by order              done    list of finished tasks that are remembered
+--   dead                    sorted set: dead letters by order
 --   idem:<tenant>:<key>     string: the task that this idempotency key made; expires
 --   gateways, gateway:<id>  sorted set by the last sign of life; hash: its workers and the lanes that they serve
---   fences                  hash: gateway -> the generation of its connection; older ones are refused
+--   fence:<gateway>         string: the generation of its connection; older ones are refused
 --
--- Fields of a task: v version, t tenant, l lane, p level (1 high to 3 low), k kind, y payload, s session, o ordering key, c created,
--- x deadline, r retry override, n order of publishing, j what its events say of it; S state (w waits, l leased, d done, c cancelled,
--- x dead), q where it waits (d delayed, b behind its key, e eligible), u in whose queue, D due, a attempts, b worker, e end of the
--- lease, z receipt, f finished at, h failures, R replays, dr dd do reason, detail and order of a dead letter.
+-- Most of the cost of a task is in commands and their arguments, not in bytes: what is read and written together is packed together,
+-- with MessagePack, and what a call does to many tasks is one command.
+--
+-- Fields of a task: i what never changes [tenant, lane, level (1 high to 3 low), kind, session, ordering key, retry override, what its
+-- events say of it], as the gateway packed it; m what does [state (w waits, x dead), created, order of publishing, deadline, where it
+-- waits (d delayed, b behind its key, e eligible), in whose queue, due, attempts, whether it was replayed]; y payload; h failures;
+-- R replays; f, dr, dd, do since when it is a dead letter, reason, detail, order.
+-- A lease: [worker, receipt, end, attempt, i, created, order of publishing, deadline, due, whether it was replayed]: all that an
+-- acknowledgement needs, so that it does not read the task. While a task is leased its m is that from before.
+-- A finished task: [i, state (d done, c cancelled), created, order of publishing, deadline, attempts, finished at, last failure].
+--
+-- A lane: [paused until (0: until it is resumed) or false, leased, delayed, when its rate allows the next, the credit of each level's
+-- weight, ready tasks of each level].
+--
+-- An entry of the feed has the offset of its last event as its id, and one call's events, in order: m and the milliseconds, then for
+-- each event its type and four lines: entity, times, data, tenant.
 
 -- `redis.call`, which is not there yet when the library is loaded; whoever is called from outside sets it.
 local call
@@ -33,8 +47,11 @@ local MAX_TIMERS = 500
 -- A gateway without a sign of life for so long is gone, and with it its workers.
 local GATEWAY_GONE_MS = 10000
 local MAX_FAILURES = 16
+-- Names and values of events in one entry of the feed at most.
+local MAX_ENTRY = 400
+local NEVER = 9007199254740991
 
-local configs = {}
+local configs, lane_keys = {}, {}
 
 local function settings(prefix, version)
   local at = prefix .. '\n' .. version
@@ -46,22 +63,25 @@ local function settings(prefix, version)
   return configs[at]
 end
 
-local function context(prefix, request)
+local function time_now()
+  local time = call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- `stored`: offset, seq and next as they are kept. `fetched`: lanes as they are kept, of those that will probably be needed.
+local function context(prefix, request, stored, fetched)
   local cfg = settings(prefix, request.version)
   if not cfg then return nil end
-  local now = request.now
-  if not now then
-    local time = call('TIME')
-    now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-  end
+  local now = request.now or time_now()
+  local head, seq, next_timer = tonumber(stored[1]) or 0, tonumber(stored[2]) or 0, tonumber(stored[3])
   return {
     prefix = prefix, cfg = cfg, now = now, seed = request.seed, nonce = request.nonce, leases = 0,
-    feed = prefix .. ':feed', task = prefix .. ':task:',
-    head = tonumber(call('GET', prefix .. ':offset')) or 0, first_head = nil,
-    seq = tonumber(call('GET', prefix .. ':seq')) or 0,
+    feed = prefix .. ':feed', task = prefix .. ':task:', held_key = prefix .. ':held',
+    head = head, first_head = head, seq = seq, first_seq = seq, next = next_timer, first_next = next_timer,
     -- Numbers are costly to hand over as numbers.
-    at = string.format('%.0f', now),
-    lanes = {}, lengths = {}, adds = {}, settled = {}, finished = {}, dirty = {}, counts = {}, died = {},
+    at = string.format('%d', now),
+    -- `held`: leases that were looked at, packed, or false: ended. `over`: tasks that this call has finished.
+    lanes = {}, fetched = fetched, lengths = {}, adds = {}, held = {}, over = {}, settled = {}, finished = {}, events = {}, dirty = {}, counts = {}, died = {},
     sessions_ended = { 0, 0, 0 }, sessions_refused = 0, no_lane = 0, dropped = 0, wake = nil, more = false,
   }
 end
@@ -80,53 +100,88 @@ end
 
 local function wake_at(c, at) c.wake = earlier(c.wake, at) end
 
+-- Something happens by itself then: whoever adds to one of the sorted sets by time says so.
+local function timer_at(c, at)
+  if c.next and at < c.next then c.next = at end
+end
+
 local function count(c, lane, level, outcome)
   local of_lane = c.counts[lane]
   if not of_lane then
     of_lane = {}
-    for i = 1, 30 do of_lane[i] = 0 end
     c.counts[lane] = of_lane
   end
-  local at = (level - 1) * 10 + OUTCOMES[outcome] + 1
-  of_lane[at] = of_lane[at] + 1
+  local at = (level - 1) * 10 + OUTCOMES[outcome]
+  of_lane[at] = (of_lane[at] or 0) + 1
 end
 
--- One event of the feed. Times stay numbers here, in fields of their own; readers write them as text.
-local function event(c, kind, entity, tenant, data, ...)
+local function write_events(c)
+  local events = c.events
+  if events[1] then
+    call('XADD', c.feed, string.format('%d-0', c.head), 'm', c.at, unpack(events))
+    c.events = {}
+  end
+end
+
+-- One event of the feed. Times stay numbers here, as in `due=1763000000000`; readers write them as text.
+local function event(c, kind, entity, tenant, data, times)
   c.head = c.head + 1
-  call('XADD', c.feed, c.head .. '-0', 'e', kind, 'i', entity, 'm', c.at, 'n', tenant, 'd', data, ...)
+  local events = c.events
+  local n = #events
+  events[n + 1] = kind
+  events[n + 2] = entity .. '\n' .. (times or '') .. '\n' .. data .. '\n' .. tenant
+  if n + 2 >= MAX_ENTRY then write_events(c) end
 end
 
-local function task_event(c, T, kind, extra, ...)
+local function task_event(c, T, kind, extra, times)
   local data = T.label
   if T.attempts > 0 then data = data .. ',"attempt":' .. T.attempts end
   if extra then data = data .. extra end
-  event(c, kind, T.id, T.tenant, data, ...)
+  event(c, kind, T.id, T.tenant, data, times)
 end
+
+local function whole(number) return string.format('%d', number) end
 
 local function said(name, text) return ',"' .. name .. '":' .. cjson.encode(text) end
 
 local function refusal(code, ...) return { 0, code, ... } end
 
+-- The keys of a lane, written once.
+local function keys_of_lane(prefix, name)
+  local at = prefix .. '\n' .. name
+  local keys = lane_keys[at]
+  if not keys then
+    keys = { lane = prefix .. ':lane:' .. name, queue = {}, turn = {}, order = {}, keyed = {} }
+    for level = 1, 3 do
+      keys.queue[level] = prefix .. ':queue:' .. name .. ':' .. LEVELS[level]
+      keys.turn[level] = prefix .. ':turn:' .. name .. ':' .. level
+      keys.order[level] = prefix .. ':order:' .. name .. ':' .. level .. ':'
+      keys.keyed[level] = prefix .. ':keyed:' .. name .. ':' .. level
+    end
+    lane_keys[at] = keys
+  end
+  return keys
+end
+
 local function lane_of(c, name)
   local L = c.lanes[name]
   if L then return L end
-  local key = c.prefix .. ':lane:' .. name
-  local got = call('HMGET', key, 'leased', 'delayed', 'paused', 'tat', 'w1', 'w2', 'w3')
+  local keys = keys_of_lane(c.prefix, name)
+  local stored = c.fetched[name]
+  if stored == nil then stored = call('GET', keys.lane) end
+  local s = stored and cmsgpack.unpack(stored) or { false, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
   L = {
-    name = name, key = key, set = c.cfg.lanes[name] or c.cfg.fallback, configured = c.cfg.lanes[name] ~= nil,
-    leased = tonumber(got[1]) or 0, delayed = tonumber(got[2]) or 0, paused = got[3] and tonumber(got[3]) or nil,
-    tat = tonumber(got[4]) or 0, credit = { tonumber(got[5]) or 0, tonumber(got[6]) or 0, tonumber(got[7]) or 0 },
-    queue = {}, ready = {}, stored_ready = {}, turn_key = {},
+    name = name, keys = keys, set = c.cfg.lanes[name] or c.cfg.fallback, configured = c.cfg.lanes[name] ~= nil, stored = stored,
+    paused = s[1] or nil, leased = s[2], delayed = s[3], tat = s[4], credit = { s[5], s[6], s[7] }, ready = { s[8], s[9], s[10] },
+    queued = { s[8], s[9], s[10] },
   }
-  for level = 1, 3 do
-    L.queue[level] = c.prefix .. ':queue:' .. name .. ':' .. LEVELS[level]
-    L.turn_key[level] = c.prefix .. ':turn:' .. name .. ':' .. level
-    L.ready[level] = call('LLEN', L.queue[level])
-    L.stored_ready[level] = L.ready[level]
-  end
   c.lanes[name] = L
   return L
+end
+
+local function packed_lane(L)
+  return cmsgpack.pack({ L.paused or false, L.leased, L.delayed, L.tat, L.credit[1], L.credit[2], L.credit[3],
+    L.ready[1], L.ready[2], L.ready[3] })
 end
 
 local function depth(L) return L.ready[1] + L.ready[2] + L.ready[3] + L.delayed end
@@ -147,22 +202,33 @@ end
 
 -- What was counted is written once.
 local function flush(c)
+  local set = {}
   for _, L in pairs(c.lanes) do
     for level = 1, 3 do
-      local more = L.ready[level] - L.stored_ready[level]
-      if more > 0 then
+      local more = L.ready[level] - L.queued[level]
+      if more == 1 then
+        call('RPUSH', L.keys.queue[level], c.at)
+      elseif more > 0 then
         local tokens = {}
         for i = 1, more do tokens[i] = c.at end
-        call_all('RPUSH', L.queue[level], tokens)
+        call_all('RPUSH', L.keys.queue[level], tokens)
       elseif more < 0 then
-        call('LPOP', L.queue[level], -more)
+        call('LPOP', L.keys.queue[level], -more)
       end
     end
-    if L.changed then
-      call('HSET', L.key, 'leased', L.leased, 'delayed', L.delayed, 'tat', string.format('%.0f', L.tat),
-        'w1', L.credit[1], 'w2', L.credit[2], 'w3', L.credit[3])
+    local packed = packed_lane(L)
+    if packed ~= L.stored then
+      set[#set + 1] = L.keys.lane
+      set[#set + 1] = packed
     end
   end
-  if c.head ~= c.first_head then call('SET', c.prefix .. ':offset', c.head) end
-  if c.seq ~= c.first_seq then call('SET', c.prefix .. ':seq', c.seq) end
+  write_events(c)
+  local function keep(name, number)
+    set[#set + 1] = c.prefix .. name
+    set[#set + 1] = whole(number)
+  end
+  if c.head ~= c.first_head then keep(':offset', c.head) end
+  if c.seq ~= c.first_seq then keep(':seq', c.seq) end
+  if c.next ~= c.first_next then keep(':next', c.next) end
+  if set[1] then call('MSET', unpack(set)) end
 end

@@ -1,17 +1,73 @@
 -- Where a task stands: delayed, behind its key, eligible in somebody's queue, or leased. Mirrors `core/scheduler`.
 
-local FIELDS = { 't', 'l', 'p', 's', 'o', 'x', 'r', 'n', 'j', 'S', 'q', 'u', 'b', 'e', 'z', 'a', 'D', 'k', 'R' }
+local function lease_of(c, id)
+  local lease = c.held[id]
+  if lease == nil then
+    lease = call('HGET', c.held_key, id)
+    c.held[id] = lease
+  end
+  return lease
+end
+
+-- Reads the leases of many tasks at once.
+local function look_at_leases(c, ids)
+  for i = 1, #ids, 1000 do
+    local last = math.min(i + 999, #ids)
+    local leases = call('HMGET', c.held_key, unpack(ids, i, last))
+    for j = i, last do
+      if c.held[ids[j]] == nil then c.held[ids[j]] = leases[j - i + 1] end
+    end
+  end
+end
+
+local function task_of(c, id, packed, state, created, seq, deadline, due, attempts, replayed)
+  local i = cmsgpack.unpack(packed)
+  return {
+    id = id, key = c.task .. id, packed = packed, tenant = i[1], lane = i[2], level = i[3], kind = i[4], session = i[5], order_key = i[6],
+    retry = i[7], label = i[8], state = state, created = created, seq = seq, deadline = deadline, due = due, attempts = attempts,
+    replayed = replayed, stage = '', owner = '',
+  }
+end
+
+-- A task that somebody has, from its lease; nil: nobody has.
+local function load_leased(c, id)
+  local lease = lease_of(c, id)
+  if not lease then return nil end
+  local l = cmsgpack.unpack(lease)
+  local T = task_of(c, id, l[5], 'l', l[6], l[7], l[8], l[9], l[4], l[10])
+  T.worker, T.receipt, T.expires = l[1], l[2], l[3]
+  return T
+end
+
+local function load_finished(c, id)
+  local finished = call('HGET', c.prefix .. ':finished', id)
+  if not finished then return nil end
+  local f = cmsgpack.unpack(finished)
+  local T = task_of(c, id, f[1], f[2], f[3], f[4], f[5], 0, f[6], false)
+  T.finished, T.failure = f[7], f[8]
+  return T
+end
 
 local function load(c, id)
-  local key = c.task .. id
-  local g = call('HMGET', key, unpack(FIELDS))
-  if not g[1] then return nil end
-  return {
-    id = id, key = key, tenant = g[1], lane = g[2], level = tonumber(g[3]), session = g[4], order_key = g[5],
-    deadline = g[6] and tonumber(g[6]), retry = g[7], seq = tonumber(g[8]), label = g[9], state = g[10], stage = g[11], owner = g[12],
-    worker = g[13], expires = g[14] and tonumber(g[14]), receipt = g[15], attempts = tonumber(g[16]) or 0, due = tonumber(g[17]) or 0,
-    kind = g[18], replays = g[19],
-  }
+  if c.over[id] then return c.over[id] end
+  local leased = load_leased(c, id)
+  if leased then return leased end
+  local g = call('HMGET', c.task .. id, 'i', 'm')
+  if not g[1] then return load_finished(c, id) end
+  local m = cmsgpack.unpack(g[2])
+  local T = task_of(c, id, g[1], m[1], m[2], m[3], m[4], m[7], m[8], m[9])
+  T.stage, T.owner = m[5], m[6]
+  return T
+end
+
+local function packed_lease(T)
+  return cmsgpack.pack({ T.worker, T.receipt, T.expires, T.attempts, T.packed, T.created, T.seq, T.deadline or false, T.due,
+    T.replayed or false })
+end
+
+-- What changes of a task, as it is kept.
+local function moving(T)
+  return cmsgpack.pack({ T.state, T.created, T.seq, T.deadline or false, T.stage, T.owner, T.due, T.attempts, T.replayed or false })
 end
 
 local function flow_key(c, L, T)
@@ -34,10 +90,10 @@ local function owner_of(c, L, T)
   return 't:' .. T.tenant
 end
 
-local function order_key(c, L, level, owner) return c.prefix .. ':order:' .. L.name .. ':' .. level .. ':' .. owner end
+local function order_key(L, level, owner) return L.keys.order[level] .. owner end
 
 -- Sorts by order of publishing among those that became ready at the same time.
-local function member_of(T) return string.format('%013.0f', T.seq) .. T.id end
+local function member_of(T) return string.format('%013d', T.seq) .. T.id end
 
 local function length(c, key)
   local held = c.lengths[key]
@@ -49,17 +105,18 @@ local function length(c, key)
 end
 
 local function enqueue(c, L, level, owner, since, member)
-  local key = order_key(c, L, level, owner)
+  local key = order_key(L, level, owner)
   local before = length(c, key)
   local adds = c.adds[key]
   if not adds then
     adds = {}
     c.adds[key] = adds
   end
-  adds[#adds + 1] = since
-  adds[#adds + 1] = member
+  local n = #adds
+  adds[n + 1] = since == c.now and c.at or since
+  adds[n + 2] = member
   c.lengths[key] = before + 1
-  if before == 0 then call('RPUSH', L.turn_key[level], owner) end
+  if before == 0 then call('RPUSH', L.keys.turn[level], owner) end
   c.dirty[L.name] = true
 end
 
@@ -70,27 +127,25 @@ local function write_queues(c)
 end
 
 local function dequeue(c, L, level, owner, member)
-  local key = order_key(c, L, level, owner)
+  local key = order_key(L, level, owner)
   local before = length(c, key)
   if c.adds[key] then write_queues(c) end
   call('ZREM', key, member)
   c.lengths[key] = before - 1
-  if before == 1 then call('LREM', L.turn_key[level], 1, owner) end
+  if before == 1 then call('LREM', L.keys.turn[level], 1, owner) end
 end
 
 local function is_keyed(L, session, key) return key or (L.set.affinity and session) end
 
-local function keyed_of(c, L, level) return c.prefix .. ':keyed:' .. L.name .. ':' .. level end
-
 -- A task's time has come. Those with a key are noted by that time: a queue only says since when they are the first of their key.
 local function count_ready(c, L, T)
   L.ready[T.level] = L.ready[T.level] + 1
-  if is_keyed(L, T.session, T.order_key) then call('ZADD', keyed_of(c, L, T.level), T.due, T.id) end
+  if is_keyed(L, T.session, T.order_key) then call('ZADD', L.keys.keyed[T.level], T.due, T.id) end
 end
 
 local function uncount_ready(c, L, level, id, keyed)
   L.ready[level] = L.ready[level] - 1
-  if keyed then call('ZREM', keyed_of(c, L, level), id) end
+  if keyed then call('ZREM', L.keys.keyed[level], id) end
 end
 
 -- Its time has come, and it is counted as ready: behind its key, or eligible. Sets the task's fields without writing them.
@@ -110,27 +165,26 @@ local function wait(c, L, T)
   if T.due > c.now then
     T.stage, T.owner = 'd', ''
     L.delayed = L.delayed + 1
-    L.changed = true
     call('ZADD', c.prefix .. ':due', T.due, T.id)
+    timer_at(c, T.due)
     return
   end
   count_ready(c, L, T)
   make_ready(c, L, T, T.due)
 end
 
-local function save_place(T) call('HSET', T.key, 'S', T.state, 'q', T.stage, 'u', T.owner, 'D', T.due) end
+local function save_place(T) call('HSET', T.key, 'm', moving(T)) end
 
 -- Takes a task out of wherever it stands; its key stays blocked by it until `exit`.
 local function leave(c, L, T)
   if T.state == 'l' then
     L.leased = L.leased - 1
-    L.changed = true
     c.settled[#c.settled + 1] = T.id
+    c.held[T.id] = false
     c.dirty[L.name] = true
   elseif T.state == 'w' then
     if T.stage == 'd' then
       L.delayed = L.delayed - 1
-      L.changed = true
       call('ZREM', c.prefix .. ':due', T.id)
     else
       uncount_ready(c, L, T.level, T.id, is_keyed(L, T.session, T.order_key))
@@ -146,8 +200,9 @@ local function file(c, L, T)
   if T.session and L.set.on_session_end ~= 'keep' then
     call('ZADD', c.prefix .. ':session-tasks:' .. T.session, T.seq, T.id)
   end
-  if T.deadline and not T.replays then
+  if T.deadline and not T.replayed then
     call('ZADD', c.prefix .. ':deadlines', T.deadline, T.id)
+    timer_at(c, T.deadline)
   end
 end
 

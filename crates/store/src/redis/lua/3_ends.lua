@@ -11,6 +11,7 @@ end
 local function touch_session(c, id, idle_ms)
   call('HSET', c.prefix .. ':session:' .. id, 'm', c.at)
   call('ZADD', c.prefix .. ':idle', c.now + idle_ms, id)
+  timer_at(c, c.now + idle_ms)
 end
 
 local function session_is_over(c, T)
@@ -20,32 +21,51 @@ local function session_is_over(c, T)
 end
 
 -- Finished tasks are remembered for a while, without their payload.
-local function trim_finished(c)
+local function write_finished(c)
   if #c.finished == 0 then return end
-  local done = c.prefix .. ':done'
-  call_all('RPUSH', done, c.finished)
+  local done, ids, keys = c.prefix .. ':done', {}, {}
+  for i = 1, #c.finished, 2 do
+    ids[#ids + 1] = c.finished[i]
+    keys[#keys + 1] = c.task .. c.finished[i]
+  end
+  call_all('HSET', c.prefix .. ':finished', c.finished)
+  for i = 1, #keys, 1000 do call('UNLINK', unpack(keys, i, math.min(i + 999, #keys))) end
+  call_all('RPUSH', done, ids)
   local over = call('LLEN', done) - c.cfg.finished_tasks
   while over > 0 do
     local oldest = call('LPOP', done, math.min(over, 1000))
     if not oldest then return end
-    for i, id in ipairs(oldest) do oldest[i] = c.task .. id end
-    call('UNLINK', unpack(oldest))
+    call('HDEL', c.prefix .. ':finished', unpack(oldest))
     over = over - #oldest
   end
 end
 
 -- Leases that ended in this call; written before any new ones are.
 local function write_settled(c)
-  if #c.settled > 0 then call_all('ZREM', c.prefix .. ':leases', c.settled) end
+  if #c.settled > 0 then
+    call_all('ZREM', c.prefix .. ':leases', c.settled)
+    call_all('HDEL', c.held_key, c.settled)
+  end
   c.settled = {}
 end
 
-local function forget_lease(T) call('HDEL', T.key, 'b', 'e', 'z', 'q', 'u') end
+-- The words of the failure before, if there was one.
+local function last_failure(T)
+  local text = call('HGET', T.key, 'h')
+  local failures = text and cjson.decode(text) or {}
+  return #failures > 0 and failures[#failures][3] or false
+end
 
 local function finish(c, L, T, state, tally)
   leave(c, L, T)
-  call('HSET', T.key, 'S', state, 'f', c.at, 'y', '')
-  c.finished[#c.finished + 1] = T.id
+  -- Most are done with the first attempt, and have never failed.
+  local untroubled = not T.replayed and T.attempts <= (state == 'd' and 1 or 0)
+  local failure = not untroubled and last_failure(T)
+  T.state, T.finished, T.failure = state, c.now, failure
+  c.over[T.id] = T
+  local n = #c.finished
+  c.finished[n + 1] = T.id
+  c.finished[n + 2] = cmsgpack.pack({ T.packed, state, T.created, T.seq, T.deadline or false, T.attempts, c.now, failure })
   session_tally(c, T, tally)
 end
 
@@ -66,8 +86,8 @@ local function bury(c, L, T, reason, detail, failed)
   leave(c, L, T)
   if failed then add_failure(c, T, detail) end
   local order = call('INCR', c.prefix .. ':dead-order')
-  forget_lease(T)
-  call('HSET', T.key, 'S', 'x', 'f', c.now, 'dr', reason, 'dd', detail, 'do', order)
+  T.state, T.stage, T.owner = 'x', '', ''
+  call('HSET', T.key, 'm', moving(T), 'f', c.at, 'dr', reason, 'dd', detail, 'do', order)
   call('ZADD', c.prefix .. ':dead', order, T.id)
   local dlq = c.prefix .. ':queue:' .. L.name .. ':dlq'
   local kept = call('RPUSH', dlq, T.id)
@@ -124,7 +144,7 @@ local function retry_delay(policy, attempt, r)
   return math.floor(raw * (1 + jitter * (2 * r - 1)) + 0.5)
 end
 
-local function is_late(c, T) return T.deadline ~= nil and T.deadline ~= false and not T.replays and T.deadline <= c.now end
+local function is_late(c, T) return T.deadline and not T.replayed and T.deadline <= c.now end
 
 -- An attempt failed: another one, or the dead letters. The same decision for a nack, a lease that ended and a worker that is gone.
 -- Answers when the next attempt may begin, or nil.
@@ -146,9 +166,8 @@ local function fail(c, L, T, reason, asked_ms, outcome)
   leave(c, L, T)
   add_failure(c, T, reason)
   T.due = c.now + math.max(delay, asked_ms or 0)
-  task_event(c, T, 'task_retry_scheduled', said('reason', reason), 'due', T.due)
+  task_event(c, T, 'task_retry_scheduled', said('reason', reason), 'due=' .. whole(T.due))
   wait(c, L, T)
-  forget_lease(T)
   save_place(T)
   return T.due
 end
@@ -167,21 +186,19 @@ local function release(c, L, T, asked_ms)
   leave(c, L, T)
   -- Without a wish it goes back to where it was, in front of what came later.
   if asked_ms then T.due = c.now + asked_ms end
-  task_event(c, T, 'task_released', nil, 'due', T.due)
+  task_event(c, T, 'task_released', nil, 'due=' .. whole(T.due))
   T.attempts = T.attempts - 1
   wait(c, L, T)
-  forget_lease(T)
   save_place(T)
-  call('HSET', T.key, 'a', T.attempts)
   return math.max(T.due, c.now)
 end
 
 local function pause(c, L, until_ms, reason)
   L.paused = until_ms or 0
-  call('HSET', L.key, 'paused', L.paused)
   if until_ms then
     call('ZADD', c.prefix .. ':resume', until_ms, L.name)
-    event(c, 'lane_paused', L.name, '', '"reason":' .. cjson.encode(reason), 'until', until_ms)
+    timer_at(c, until_ms)
+    event(c, 'lane_paused', L.name, '', '"reason":' .. cjson.encode(reason), 'until=' .. whole(until_ms))
   else
     call('ZREM', c.prefix .. ':resume', L.name)
     event(c, 'lane_paused', L.name, '', '"reason":' .. cjson.encode(reason))
@@ -190,7 +207,6 @@ end
 
 local function resume(c, L, reason)
   L.paused = nil
-  call('HDEL', L.key, 'paused')
   call('ZREM', c.prefix .. ':resume', L.name)
   event(c, 'lane_resumed', L.name, '', '"reason":' .. cjson.encode(reason))
   c.dirty[L.name] = true

@@ -4,35 +4,33 @@ local verbs = {}
 
 local function has(scope, tenant) return scope == '' or scope == tenant end
 
-local function route(c, asked)
-  if asked ~= '' and c.cfg.lanes[asked] then return asked end
-  return c.cfg.default_lane
-end
-
-local function publish_one(c, tenant, spec)
-  local name = route(c, spec.lane)
-  if not name then
+-- s: id, i of the task as it is kept, payload, delay, deadline, idempotency key. The lane is the caller's own choice among those that it
+-- has configured; empty: there is none.
+local function publish_one(c, tenant, s)
+  local id, packed, payload, delay = s[1], s[2], s[3], s[4]
+  local i = cmsgpack.unpack(packed)
+  local name, level, session = i[2], i[3], i[5]
+  if name == '' then
     c.no_lane = c.no_lane + 1
-    return refusal('unknown_lane', spec.lane)
+    return refusal('unknown_lane', s[7])
   end
   local L = lane_of(c, name)
-  local level = spec.level > 0 and spec.level or L.set.level
   local idem
-  if spec.idem then
-    idem = c.prefix .. ':idem:' .. #tenant .. ':' .. tenant .. ':' .. spec.idem
-    local id = call('GET', idem)
-    if id then return { 2, id } end
+  if s[6] then
+    idem = c.prefix .. ':idem:' .. #tenant .. ':' .. tenant .. ':' .. s[6]
+    local earlier = call('GET', idem)
+    if earlier then return { 2, earlier } end
   end
   local idle_ms
-  if spec.session then
-    local got = call('HMGET', c.prefix .. ':session:' .. spec.session, 't', 'S', 'i')
+  if session then
+    local got = call('HMGET', c.prefix .. ':session:' .. session, 't', 'S', 'i')
     if not got[1] or got[1] ~= tenant then
       count(c, name, level, 'refused')
-      return refusal('session_not_found', spec.session)
+      return refusal('session_not_found', session)
     end
     if got[2] ~= 'active' then
       count(c, name, level, 'refused')
-      return refusal('session_ended', spec.session, got[2])
+      return refusal('session_ended', session, got[2])
     end
     idle_ms = tonumber(got[3])
   end
@@ -40,41 +38,24 @@ local function publish_one(c, tenant, spec)
     count(c, name, level, 'refused')
     return refusal('lane_full', name, L.set.max_depth)
   end
-  if spec.session then
-    touch_session(c, spec.session, idle_ms)
-    call('HINCRBY', c.prefix .. ':session:' .. spec.session, 'np', 1)
+  if session then
+    touch_session(c, session, idle_ms)
+    call('HINCRBY', c.prefix .. ':session:' .. session, 'np', 1)
   end
   c.seq = c.seq + 1
   local T = {
-    id = spec.id, key = c.task .. spec.id, tenant = tenant, lane = name, level = level, session = spec.session, order_key = spec.key,
-    deadline = spec.deadline and c.now + spec.deadline, seq = c.seq, attempts = 0, due = c.now + spec.delay, kind = spec.kind,
+    id = id, key = c.task .. id, tenant = tenant, lane = name, level = level, session = session, order_key = i[6],
+    deadline = s[5] and c.now + s[5], created = c.now, seq = c.seq, attempts = 0, due = c.now + delay, label = i[8],
   }
-  if not L.json then L.json = '"lane":' .. cjson.encode(name) .. ',' end
-  T.label = L.json .. spec.label .. ',"priority":"' .. LEVELS[level] .. '"' .. spec.rest
   file(c, L, T)
   wait(c, L, T)
-  local due = T.due == c.now and c.at or T.due
-  local fields = { 'v', '1', 't', tenant, 'l', name, 'p', level, 'k', spec.kind, 'y', spec.payload, 'c', c.at, 'n', T.seq, 'j', T.label,
-    'S', 'w', 'q', T.stage, 'u', T.owner, 'D', due, 'a', '0' }
-  local function also(field, value)
-    if value then
-      fields[#fields + 1] = field
-      fields[#fields + 1] = value
-    end
-  end
-  also('s', spec.session)
-  also('o', spec.key)
-  also('x', T.deadline)
-  also('r', spec.retry)
-  call('HSET', T.key, unpack(fields))
-  if idem then call('SET', idem, spec.id, 'PX', c.cfg.idempotency_window_ms) end
-  if T.deadline then
-    event(c, 'task_published', T.id, tenant, T.label .. ',"payload_bytes":' .. #spec.payload, 'due', due, 'deadline', T.deadline)
-  else
-    event(c, 'task_published', T.id, tenant, T.label .. ',"payload_bytes":' .. #spec.payload, 'due', due)
-  end
+  call('HSET', T.key, 'i', packed, 'm', moving(T), 'y', payload)
+  if idem then call('SET', idem, id, 'PX', c.cfg.idempotency_window_ms) end
+  local times = 'due=' .. (delay == 0 and c.at or whole(T.due))
+  if T.deadline then times = times .. ' deadline=' .. whole(T.deadline) end
+  event(c, 'task_published', id, tenant, i[8] .. ',"payload_bytes":' .. #payload, times)
   count(c, name, level, 'published')
-  return { 1, spec.id }
+  return 1
 end
 
 function verbs.publish(c, a)
@@ -86,42 +67,50 @@ end
 -- Why a settlement is refused: a number that the caller puts into words.
 local NOT_HELD = { d = 1, c = 2, x = 3, w = 4 }
 
+-- s: id, verb, receipt, milliseconds or -1, reason, how long to pause the lane.
 local function settle_one(c, scope, worker, s)
-  local T = load(c, s.id)
-  if not T or not has(scope, T.tenant) then return refusal('not_held', s.id, 0) end
-  if T.state ~= 'l' then return refusal('not_held', s.id, NOT_HELD[T.state]) end
+  local id, verb = s[1], s[2]
+  local T = load(c, id)
+  if not T or not has(scope, T.tenant) then return refusal('not_held', id, 0) end
+  if T.state ~= 'l' then return refusal('not_held', id, NOT_HELD[T.state]) end
   if worker ~= '' then
-    if T.worker ~= worker then return refusal('not_held', s.id, 5) end
-  elseif T.worker ~= '' or T.receipt ~= s.receipt then
-    return refusal('not_held', s.id, 5)
+    if T.worker ~= worker then return refusal('not_held', id, 5) end
+  elseif T.worker ~= '' or T.receipt ~= s[3] then
+    return refusal('not_held', id, 5)
   end
   local L = lane_of(c, T.lane)
-  if s.verb == 'ack' then
+  if verb == 'ack' then
     finish(c, L, T, 'd', 'nd')
     task_event(c, T, 'task_done')
     exit(c, L, T)
     count(c, L.name, T.level, 'done')
-    return { 1 }
-  elseif s.verb == 'extend' then
-    local expires = c.now + s.ms
-    call('ZADD', c.prefix .. ':leases', expires, T.id)
-    call('HSET', T.key, 'e', expires)
-    return { 4, expires }
+    return 1
+  elseif verb == 'extend' then
+    T.expires = c.now + s[4]
+    call('ZADD', c.prefix .. ':leases', T.expires, id)
+    timer_at(c, T.expires)
+    local lease = packed_lease(T)
+    call('HSET', c.held_key, id, lease)
+    c.held[id] = lease
+    return { 4, T.expires }
   end
-  if s.pause and s.pause > 0 and (not L.paused or (L.paused ~= 0 and c.now + s.pause > L.paused)) then
-    pause(c, L, c.now + s.pause, 'asked for by a worker')
+  local pause_ms = s[6]
+  if pause_ms and pause_ms > 0 and (not L.paused or (L.paused ~= 0 and c.now + pause_ms > L.paused)) then
+    pause(c, L, c.now + pause_ms, 'asked for by a worker')
   end
-  local asked = s.ms >= 0 and s.ms or nil
+  local asked = s[4] >= 0 and s[4] or nil
   local due
-  if s.verb == 'fail' then due = fail(c, L, T, s.reason, asked, 'retried')
-  elseif s.verb == 'release' then due = release(c, L, T, asked)
-  else bury(c, L, T, 'fatal', s.reason, true) end
+  if verb == 'fail' then due = fail(c, L, T, s[5], asked, 'retried')
+  elseif verb == 'release' then due = release(c, L, T, asked)
+  else bury(c, L, T, 'fatal', s[5], true) end
   if due then return { 2, due } end
   return { 3 }
 end
 
 function verbs.settle(c, a)
-  local answers = {}
+  local answers, ids = {}, {}
+  for i, s in ipairs(a[4]) do ids[i] = s[1] end
+  look_at_leases(c, ids)
   for i, s in ipairs(a[4]) do answers[i] = settle_one(c, a[2], a[3], s) end
   return answers
 end
@@ -134,10 +123,41 @@ function verbs.cancel(c, a)
   return { 1 }
 end
 
+-- A task as operators see it: names and values in turn.
+local function fields_of(c, T)
+  local fields = {}
+  local function also(name, value)
+    if value then
+      fields[#fields + 1] = name
+      fields[#fields + 1] = type(value) == 'number' and whole(value) or value
+    end
+  end
+  also('S', T.state)
+  also('t', T.tenant)
+  also('l', T.lane)
+  also('p', T.level)
+  also('k', T.kind)
+  also('s', T.session)
+  also('o', T.order_key)
+  also('c', T.created)
+  also('x', T.deadline)
+  also('D', T.due)
+  also('a', T.attempts)
+  also('e', T.expires)
+  if T.finished then
+    also('f', T.finished)
+    also('w', T.failure)
+    return fields
+  end
+  local got = call('HMGET', T.key, 'y', 'h', 'R', 'f', 'dr', 'dd')
+  for i, name in ipairs({ 'y', 'h', 'R', 'f', 'dr', 'dd' }) do also(name, got[i]) end
+  return fields
+end
+
 function verbs.task(c, a)
-  local tenant = call('HGET', c.task .. a[3], 't')
-  if not tenant or not has(a[2], tenant) then return refusal('not_found', 'task', a[3]) end
-  return { 1, call('HGETALL', c.task .. a[3]) }
+  local T = load(c, a[3])
+  if not T or not has(a[2], T.tenant) then return refusal('not_found', 'task', a[3]) end
+  return { 1, fields_of(c, T) }
 end
 
 function verbs.open_worker(c, a)
@@ -165,23 +185,38 @@ local function forget_worker(c, worker, lanes)
     local L = lane_of(c, lane)
     write_queues(c)
     for level = 1, 3 do
-      local own = order_key(c, L, level, 'w:' .. worker)
+      local own = order_key(L, level, 'w:' .. worker)
       local held = call('ZRANGE', own, 0, -1, 'WITHSCORES')
       if #held > 0 then
         call('DEL', own)
         c.lengths[own] = 0
-        call('LREM', L.turn_key[level], 0, 'w:' .. worker)
+        call('LREM', L.keys.turn[level], 0, 'w:' .. worker)
         for i = 1, #held, 2 do
           local T = load(c, string.sub(held[i], 14))
           if T then
             T.owner = owner_of(c, L, T)
-            call('HSET', T.key, 'u', T.owner)
+            save_place(T)
             enqueue(c, L, level, T.owner, tonumber(held[i + 1]), held[i])
           end
         end
       end
     end
   end
+end
+
+-- They go back one by one, each in front of the one before.
+local function youngest_first(x, y) return x.seq > y.seq end
+
+-- All that are leased and of which `wanted` says so, the youngest first.
+local function leased_ones(c, wanted)
+  local ids, found = call('ZRANGE', c.prefix .. ':leases', 0, -1), {}
+  look_at_leases(c, ids)
+  for _, id in ipairs(ids) do
+    local T = load_leased(c, id)
+    if T and wanted(T) then found[#found + 1] = T end
+  end
+  table.sort(found, youngest_first)
+  return found
 end
 
 -- a: gateway, worker, lanes, whether attempts do not count, the tasks it held.
@@ -192,8 +227,7 @@ function verbs.close_worker(c, a)
     seen[id] = true
     if T and T.state == 'l' and T.worker == a[3] then held[#held + 1] = T end
   end
-  -- The youngest first: each goes in front of the one before.
-  table.sort(held, function(x, y) return x.seq > y.seq end)
+  table.sort(held, youngest_first)
   for _, T in ipairs(held) do
     local L = lane_of(c, T.lane)
     if a[5] then release(c, L, T, nil) else fail(c, L, T, 'worker gone', nil, 'retried') end
@@ -212,12 +246,7 @@ function verbs.give_back(c, a)
   if #a[2] == 0 then return { 1 } end
   local lost = {}
   for _, nonce in ipairs(a[2]) do lost[nonce] = true end
-  local held = {}
-  for _, id in ipairs(call('ZRANGE', c.prefix .. ':leases', 0, -1)) do
-    local receipt = call('HGET', c.task .. id, 'z')
-    if receipt and lost[string.sub(receipt, 1, 12)] then held[#held + 1] = load(c, id) end
-  end
-  table.sort(held, function(x, y) return x.seq > y.seq end)
+  local held = leased_ones(c, function(T) return lost[string.sub(T.receipt, 1, 12)] end)
   for _, T in ipairs(held) do release(c, lane_of(c, T.lane), T, nil) end
   return { 1 }
 end

@@ -2,7 +2,10 @@
 
 local PIECE = 500
 
-local function replays_of(T) return T.replays and cjson.decode(T.replays) or {} end
+local function replays_of(T)
+  local text = T.replayed and call('HGET', T.key, 'R')
+  return text and cjson.decode(text) or {}
+end
 
 local function find_dead(c, scope, id)
   local T = load(c, id)
@@ -30,17 +33,16 @@ local function replay_one(c, T, by, due)
   if #replays >= c.cfg.max_replays then return refusal('replay_limit', T.id, #replays) end
   local L = lane_of(c, T.lane)
   if depth(L) >= L.set.max_depth then return refusal('lane_full', T.lane, L.set.max_depth) end
-  task_event(c, T, 'task_replayed', said('by', by), 'due', due)
+  task_event(c, T, 'task_replayed', said('by', by), 'due=' .. whole(due))
   leave_dead(c, T)
   replays[#replays + 1] = { c.now, by }
   c.seq = c.seq + 1
-  T.seq, T.attempts, T.due, T.replays = c.seq, 0, due, cjson.encode(replays)
+  T.seq, T.attempts, T.due, T.replayed = c.seq, 0, due, true
   call('HDEL', T.key, 'f', 'dr', 'dd', 'do')
   if T.session and call('EXISTS', session_key(c, T.session)) == 1 then call('HINCRBY', session_key(c, T.session), 'nx', -1) end
   file(c, L, T)
   wait(c, L, T)
-  save_place(T)
-  call('HSET', T.key, 'n', T.seq, 'a', 0, 'R', T.replays)
+  call('HSET', T.key, 'm', moving(T), 'R', cjson.encode(replays))
   count(c, L.name, T.level, 'replayed')
   return { 1 }
 end
@@ -106,7 +108,7 @@ function verbs.dead_letters(c, a)
         local got = call('HMGET', T.key, 'dr', 'f')
         if matches(c, scope, filter, T, got[1], tonumber(got[2]) or 0) then
           if #items == limit then return { 1, items, last } end
-          items[#items + 1] = { T.id, call('HGETALL', T.key) }
+          items[#items + 1] = { T.id, fields_of(c, T) }
           last = after
         end
       end
@@ -119,5 +121,5 @@ end
 function verbs.dead_letter(c, a)
   local T, refused = find_dead(c, a[2], a[3])
   if not T then return refused end
-  return { 1, a[3], call('HGETALL', T.key) }
+  return { 1, a[3], fields_of(c, T) }
 end

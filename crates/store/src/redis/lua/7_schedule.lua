@@ -4,7 +4,22 @@ local function due_ones(c, key)
   return call('ZRANGEBYSCORE', c.prefix .. ':' .. key, '-inf', c.now, 'LIMIT', 0, MAX_TIMERS)
 end
 
+local TIMERS = { 'leases', 'due', 'deadlines', 'idle', 'resume' }
+
+-- When the first of them is.
+local function first_timer(c)
+  local next = NEVER
+  for _, key in ipairs(TIMERS) do
+    local first = call('ZRANGE', c.prefix .. ':' .. key, 0, 0, 'WITHSCORES')
+    if first[2] then next = math.min(next, tonumber(first[2])) end
+  end
+  return next
+end
+
 local function tick(c)
+  -- From here on only what is added counts; the rest is looked up at the end.
+  if c.next and c.next > c.now then return end
+  c.next, c.ticked = NEVER, true
   for _, id in ipairs(due_ones(c, 'leases')) do
     local T = load(c, id)
     if T and T.state == 'l' then
@@ -19,7 +34,6 @@ local function tick(c)
     if T and T.state == 'w' and T.stage == 'd' then
       local L = lane_of(c, T.lane)
       L.delayed = L.delayed - 1
-      L.changed = true
       count_ready(c, L, T)
       make_ready(c, L, T, T.due)
       save_place(T)
@@ -52,11 +66,12 @@ local function tick(c)
 end
 
 -- A gateway that gave no sign of life is gone, and with it its workers: what they had has failed, what was kept for them is free.
-local function bury_gateways(c, own)
+-- Answers whether this one has come anew: if it was taken for gone, what it had told of its workers is forgotten.
+local function give_sign_of_life(c, own)
   local key = c.prefix .. ':gateways'
-  call('ZADD', key, c.at, own)
+  local new = call('ZADD', key, c.at, own) == 1
   local gone = call('ZRANGEBYSCORE', key, '-inf', c.now - GATEWAY_GONE_MS)
-  if #gone == 0 then return end
+  if #gone == 0 then return new end
   local workers = {}
   for _, id in ipairs(gone) do
     local held = call('HGETALL', c.prefix .. ':gateway:' .. id)
@@ -66,23 +81,12 @@ local function bury_gateways(c, own)
     end
     call('DEL', c.prefix .. ':gateway:' .. id)
     call('ZREM', key, id)
-    call('HDEL', c.prefix .. ':fences', id)
+    call('DEL', c.prefix .. ':fence:' .. id)
   end
-  local failed = {}
-  for _, id in ipairs(call('ZRANGE', c.prefix .. ':leases', 0, -1)) do
-    local worker = call('HGET', c.task .. id, 'b')
-    if worker and workers[worker] then failed[#failed + 1] = load(c, id) end
-  end
-  table.sort(failed, function(x, y) return x.seq > y.seq end)
+  local failed = leased_ones(c, function(T) return workers[T.worker] end)
   for _, T in ipairs(failed) do fail(c, lane_of(c, T.lane), T, 'worker gone', nil, 'retried') end
   for worker, lanes in pairs(workers) do forget_worker(c, worker, lanes) end
-end
-
-local function next_timer(c)
-  for _, key in ipairs({ 'leases', 'due', 'deadlines', 'idle', 'resume' }) do
-    local first = call('ZRANGE', c.prefix .. ':' .. key, 0, 0, 'WITHSCORES')
-    if first[2] then wake_at(c, tonumber(first[2])) end
-  end
+  return new
 end
 
 local function may(taker, owner)
@@ -92,13 +96,13 @@ end
 
 -- The first of an owner's queue. Read some at a time, and taken out of Redis when the lane is done: see `schedule_lane`.
 local function head_of(c, L, level, at)
-  local key = order_key(c, L, level, L.turn[level][at])
+  local key = order_key(L, level, L.turn[level][at])
   local window = L.windows[key]
   if not window then
-    window = { members = call('ZRANGE', key, 0, 63, 'WITHSCORES'), from = 1, taken = {} }
+    window = { members = call('ZRANGE', key, 0, L.ahead, 'WITHSCORES'), from = 1, taken = {} }
     L.windows[key] = window
   elseif window.from > #window.members then
-    window.members = call('ZRANGE', key, #window.taken, #window.taken + 255, 'WITHSCORES')
+    window.members = call('ZRANGE', key, #window.taken, #window.taken + L.ahead, 'WITHSCORES')
     window.from = 1
   end
   local member = window.members[window.from]
@@ -149,7 +153,6 @@ local function choose(L, found)
     end
   end
   L.credit[best] = L.credit[best] - total
-  L.changed = true
   return best
 end
 
@@ -189,7 +192,7 @@ local function take(c, L, entry)
   c.lengths[key] = before - 1
   if before == 1 then
     table.remove(turn, entry.at)
-    call('LREM', L.turn_key[level], 1, owner)
+    call('LREM', L.keys.turn[level], 1, owner)
   elseif #turn > 1 then
     table.remove(turn, entry.at)
     turn[#turn + 1] = owner
@@ -198,41 +201,41 @@ local function take(c, L, entry)
   end
 end
 
-local DELIVERED = { 't', 'k', 'y', 's', 'o', 'c', 'x', 'r', 'a', 'j' }
-
 local function lease(c, L, entry, taker, tat)
   local id = string.sub(entry.member, 14)
-  local key = c.task .. id
-  local g = call('HMGET', key, unpack(DELIVERED))
-  uncount_ready(c, L, entry.level, id, is_keyed(L, g[4], g[5]))
-  local attempt = (tonumber(g[9]) or 0) + 1
+  local got = call('HMGET', c.task .. id, 'i', 'm', 'y')
+  local i, m = cmsgpack.unpack(got[1]), cmsgpack.unpack(got[2])
+  local tenant, session = i[1], i[5]
+  uncount_ready(c, L, entry.level, id, is_keyed(L, session, i[6]))
+  local attempt = m[8] + 1
   local expires = c.now + L.set.lease_ms
   c.leases = c.leases + 1
   local receipt = c.nonce .. string.format('%04x', c.leases)
   L.leased = L.leased + 1
-  L.changed = true
   if tat then L.tat = tat end
   local expires_at = L.expires_at
   if not expires_at then
-    expires_at = string.format('%.0f', expires)
+    expires_at = whole(expires)
     L.expires_at = expires_at
+    timer_at(c, expires)
   end
-  call('HSET', key, 'S', 'l', 'q', 'l', 'b', taker.worker, 'e', expires_at, 'z', receipt, 'a', attempt)
-  c.leased[#c.leased + 1] = expires_at
-  c.leased[#c.leased + 1] = id
-  local data = g[10] .. ',"attempt":' .. attempt
+  local leased = c.leased
+  local n = #leased
+  leased[n + 1], leased[n + 2] = expires_at, id
+  c.leases_held[n + 1] = id
+  c.leases_held[n + 2] = cmsgpack.pack({ taker.worker, receipt, expires, attempt, got[1], m[2], m[3], m[4], m[7], m[9] })
+  local data = i[8] .. ',"attempt":' .. attempt
   if taker.worker ~= '' then data = data .. ',"worker":"' .. taker.worker .. '"' end
-  event(c, 'task_leased', id, g[1], data, 'lease', expires_at)
+  event(c, 'task_leased', id, tenant, data, 'lease=' .. expires_at)
   count(c, L.name, entry.level, 'delivered')
-  if L.set.affinity and g[4] and taker.worker ~= '' and call('HGET', session_key(c, g[4]), 'S') == 'active' then
-    local field = #g[1] .. ':' .. g[1] .. ':' .. g[4]
+  if L.set.affinity and session and taker.worker ~= '' and call('HGET', session_key(c, session), 'S') == 'active' then
+    local field = #tenant .. ':' .. tenant .. ':' .. session
     if call('HSETNX', c.prefix .. ':homes:' .. L.name, field, taker.worker) == 1 then
       call('SADD', c.prefix .. ':home-of:' .. taker.worker, L.name .. '\n' .. field)
     end
   end
   taker.credit = taker.credit - 1
-  return { taker.index, id, g[1], L.name, g[2], entry.level, g[3], g[4], g[5], tonumber(g[6]), g[7] and tonumber(g[7]), g[8], receipt,
-    attempt, expires }
+  return { taker.index, id, got[1], got[3], m[2], m[4], receipt, attempt, expires }
 end
 
 local function may_lease(c, L)
@@ -241,7 +244,11 @@ end
 
 local function schedule_lane(c, L, line, out, budget)
   L.turn, L.turned, L.windows = {}, nil, {}
-  for level = 1, 3 do L.turn[level] = call('LRANGE', L.turn_key[level], 0, -1) end
+  for level = 1, 3 do L.turn[level] = L.ready[level] > 0 and call('LRANGE', L.keys.turn[level], 0, -1) or {} end
+  -- How far to read ahead in a queue: no further than the takers would go.
+  local credit = 0
+  for _, taker in ipairs(line) do credit = credit + taker.credit end
+  L.ahead = math.min(credit, 256) - 1
   local at = 1
   while #L.turn[1] + #L.turn[2] + #L.turn[3] > 0 and may_lease(c, L) do
     if #out >= budget then
@@ -275,8 +282,8 @@ local function schedule_lane(c, L, line, out, budget)
   for level in pairs(L.turned or {}) do
     local turn = L.turn[level]
     if #turn > 1 then
-      call('DEL', L.turn_key[level])
-      for i = 1, #turn, 1000 do call('RPUSH', L.turn_key[level], unpack(turn, i, math.min(i + 999, #turn))) end
+      call('DEL', L.keys.turn[level])
+      for i = 1, #turn, 1000 do call('RPUSH', L.keys.turn[level], unpack(turn, i, math.min(i + 999, #turn))) end
     end
   end
   L.left = #L.turn[1] + #L.turn[2] + #L.turn[3] > 0
@@ -298,11 +305,12 @@ local function schedule(c, takers, budget)
     end
   end
   local out = {}
-  c.leased = {}
+  c.leased, c.leases_held = {}, {}
   for i = 1, #names do
     local name = names[i]
     schedule_lane(c, lane_of(c, name), lines[name], out, budget)
   end
   call_all('ZADD', c.prefix .. ':leases', c.leased)
+  call_all('HSET', c.held_key, c.leases_held)
   return out
 end

@@ -19,11 +19,11 @@ local function view_lane(c, name)
   write_queues(c)
   for level = 1, 3 do
     local since
-    for _, owner in ipairs(call('LRANGE', L.turn_key[level], 0, -1)) do
-      local first = call('ZRANGE', order_key(c, L, level, owner), 0, 0, 'WITHSCORES')
+    for _, owner in ipairs(call('LRANGE', L.keys.turn[level], 0, -1)) do
+      local first = call('ZRANGE', order_key(L, level, owner), 0, 0, 'WITHSCORES')
       if first[2] then since = earlier(since, tonumber(first[2])) end
     end
-    local keyed = call('ZRANGE', keyed_of(c, L, level), 0, 0, 'WITHSCORES')
+    local keyed = call('ZRANGE', L.keys.keyed[level], 0, 0, 'WITHSCORES')
     if keyed[2] then since = earlier(since, tonumber(keyed[2])) end
     oldest_ms[level] = since and math.max(c.now - since, 0) or 0
   end
@@ -59,59 +59,82 @@ function verbs.stats(c)
     end
   end
   local first = call('XRANGE', c.feed, '-', '+', 'COUNT', 1)[1]
-  local oldest_offset = first and tonumber(string.match(first[1], '^%d+')) or 0
+  -- The id is the last offset of the entry, which begins with the time.
+  local oldest_offset = first and tonumber(string.match(first[1], '^%d+')) - #first[2] / 2 + 2 or 0
   return { 1, lanes, call('ZCARD', c.prefix .. ':idle'), c.head, oldest_offset }
+end
+
+-- Tells the other gateways of lanes that have something for whoever has credit there, and of the feed's new end. This wakes; nothing
+-- depends on its arrival.
+local function wake_others(c, own)
+  if c.head == c.first_head or call('ZCARD', c.prefix .. ':gateways') < 2 then return end
+  local told = { whole(c.head) }
+  for name in pairs(c.dirty) do
+    local L = lane_of(c, name)
+    local left = L.left
+    if left == nil then
+      left = call('EXISTS', L.keys.turn[1], L.keys.turn[2], L.keys.turn[3]) > 0
+    end
+    if left and may_lease(c, L) then told[#told + 1] = name end
+  end
+  local message = table.concat(told, '\n')
+  for _, gateway in ipairs(call('ZRANGE', c.prefix .. ':gateways', 0, -1)) do
+    if gateway ~= own then call('PUBLISH', c.prefix .. ':wake:' .. gateway, message) end
+  end
 end
 
 -- One batch of one gateway, atomic as a whole: what is due, its commands in order, and leases to its workers.
 local function step(keys, args)
   call = redis.call
   local prefix, request = args[1], cmsgpack.unpack(args[2])
+  local fence_key = prefix .. ':fence:' .. request.gateway
+  local names, wanted = request.lanes, {}
+  for i, name in ipairs(names) do wanted[i] = keys_of_lane(prefix, name).lane end
+  local stored = call('MGET', prefix .. ':offset', prefix .. ':seq', prefix .. ':next', fence_key, unpack(wanted))
   -- A batch whose sender has given it up may still lie in a socket: what it leased would reach nobody.
-  local fences = prefix .. ':fences'
-  local fence = tonumber(call('HGET', fences, request.gateway)) or 0
+  local fence = tonumber(stored[4]) or 0
   if request.generation < fence then return redis.error_reply('FENCED a later connection of this gateway has taken over') end
-  if request.generation > fence then call('HSET', fences, request.gateway, request.generation) end
-  local c = context(prefix, request)
+  if request.generation > fence then call('SET', fence_key, request.generation) end
+  local fetched = {}
+  for i, name in ipairs(names) do fetched[name] = stored[4 + i] end
+  local c = context(prefix, request, stored, fetched)
   if not c then return redis.error_reply('NOSETTINGS the settings of this version are not there') end
-  c.first_head, c.first_seq = c.head, c.seq
-  bury_gateways(c, request.gateway)
   tick(c)
+  local new = request.alive and give_sign_of_life(c, request.gateway) or false
   local replies = {}
   for i, command in ipairs(request.commands) do replies[i] = verbs[command[1]](c, command) end
   write_queues(c)
   write_settled(c)
-  trim_finished(c)
+  write_finished(c)
   local out = schedule(c, request.takers, request.budget)
-  next_timer(c)
+  if c.ticked then c.next = first_timer(c) end
+  if c.next < NEVER then wake_at(c, c.next) end
   flush(c)
-  -- Lanes that have something for whoever has credit elsewhere, and the feed's new end. This wakes; nothing depends on its arrival.
-  local hot = {}
-  for name in pairs(c.dirty) do
-    local L = lane_of(c, name)
-    local left = L.left
-    if left == nil then
-      left = call('EXISTS', L.turn_key[1], L.turn_key[2], L.turn_key[3]) > 0
-    end
-    if left and may_lease(c, L) then hot[#hot + 1] = name end
-  end
-  if c.head ~= c.first_head then
-    call('PUBLISH', prefix .. ':wake', c.head .. '\n' .. table.concat(hot, '\n'))
-  end
+  wake_others(c, request.gateway)
   local counts = {}
   for name, numbers in pairs(c.counts) do
-    local died = c.died[name] or {}
-    counts[#counts + 1] = { name, numbers,
+    local died, flat = c.died[name] or {}, {}
+    for at, number in pairs(numbers) do
+      flat[#flat + 1] = at
+      flat[#flat + 1] = number
+    end
+    counts[#counts + 1] = { name, flat,
       { died.retries_exhausted or 0, died.fatal or 0, died.deadline_exceeded or 0, died.session_ended or 0 } }
   end
   return cmsgpack.pack({ replies, out, c.now, c.wake or -1, c.more, c.head, counts,
-    { c.no_lane, c.sessions_refused, c.sessions_ended[1], c.sessions_ended[2], c.sessions_ended[3], c.dropped } })
+    { c.no_lane, c.sessions_refused, c.sessions_ended[1], c.sessions_ended[2], c.sessions_ended[3], c.dropped }, new })
 end
 
 -- Makes the store if it is not there, and leaves the settings of one version. Answers the epoch.
 local function open(keys, args)
   call = redis.call
-  local prefix, epoch, version, text, names = args[1], args[2], args[3], args[4], cmsgpack.unpack(args[5])
+  local prefix, format, epoch, version, text, names = args[1], args[2], args[3], args[4], args[5], cmsgpack.unpack(args[6])
+  local had = call('GET', prefix .. ':format') or (call('EXISTS', prefix .. ':epoch') == 1 and '1')
+  if had and had ~= format then
+    return redis.error_reply('FORMAT it was written in format ' .. had .. ', and this version knows format ' .. format ..
+      ': let the version that wrote it finish what is there, or take another key prefix')
+  end
+  call('SET', prefix .. ':format', format)
   call('SET', prefix .. ':epoch', epoch, 'NX')
   call('HSET', prefix .. ':config', version, text)
   if #names > 0 then call('SADD', prefix .. ':lanes', unpack(names)) end
@@ -122,8 +145,7 @@ end
 local function trim(keys, args)
   call = redis.call
   local prefix, keep_ms, keep_bytes = args[1], tonumber(args[2]), tonumber(args[3])
-  local time = call('TIME')
-  local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  local now = time_now()
   local feed, marks = prefix .. ':feed', prefix .. ':marks'
   local head = tonumber(call('GET', prefix .. ':offset')) or 0
   call('ZADD', marks, now, head)

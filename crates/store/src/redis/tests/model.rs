@@ -27,6 +27,7 @@ struct Connected {
 /// A store in Redis whose gateway is the test.
 struct InRedis {
     connection: redis::Connection,
+    options: Options,
     version: String,
     now: Time,
     workers: Vec<Connected>,
@@ -43,8 +44,22 @@ impl InRedis {
         let (text, version) = settings::of(options);
         let lanes: Vec<&String> = options.lanes.keys().collect();
         let mut open = library::call(&library().open, "p");
-        open.arg("epoch").arg(&version).arg(text).arg(wire::command(&lanes)).exec(&mut connection).expect("opened");
-        Self { connection, version, now: BEGINNING, workers: Vec::new(), pulls: Vec::new(), batches: 0 }
+        open.arg(library::FORMAT)
+            .arg("epoch")
+            .arg(&version)
+            .arg(text)
+            .arg(wire::command(&lanes))
+            .exec(&mut connection)
+            .expect("opened");
+        Self {
+            connection,
+            options: options.clone(),
+            version,
+            now: BEGINNING,
+            workers: Vec::new(),
+            pulls: Vec::new(),
+            batches: 0,
+        }
     }
 
     fn batch(&mut self, commands: &[Vec<u8>], takers: Vec<wire::Taker<'_>>) -> Answer {
@@ -57,6 +72,8 @@ impl InRedis {
             seed: self.batches,
             nonce: &nonce,
             now: Some(self.now.0),
+            alive: true,
+            lanes: Vec::new(),
             takers,
             budget: 1_000,
         };
@@ -85,9 +102,10 @@ impl Subject for InRedis {
     }
 
     fn publish(&mut self, tenant: &str, spec: TaskSpec) -> TaskId {
-        let reply = self.ask(encode::publish_command(tenant, std::slice::from_ref(&spec)));
-        let answers: Vec<(u64, String)> = wire::decode(&reply).expect("there is room");
-        views::task_id(&answers[0].1).expect("an id")
+        let (command, ids) = encode::publish_command(&self.options, tenant, std::slice::from_ref(&spec));
+        let reply = self.ask(command);
+        let answers = reply.as_array().expect("one for each");
+        encode::published(ids[0], &answers[0]).expect("there is room").id
     }
 
     fn open_worker(&mut self, spec: &WorkerSpec) {

@@ -67,6 +67,33 @@ async fn what_one_publishes_a_worker_of_the_other_gets() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_was_taken_for_gone_tells_of_its_workers_again() {
+    let redis = Redis::start("everysec");
+    let store = open(options(&redis, Lane::default())).await.unwrap();
+    let _worker = worker(&store, 1, 1).await;
+    assert_eq!(store.lane("a").await.unwrap().workers, 1);
+    // What others do to one that gave no sign of life for long, because its process was stopped, say.
+    let mut client = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let gateways: Vec<String> = redis::cmd("ZRANGE").arg("squall:gateways").arg(0).arg(-1).query(&mut client).unwrap();
+    redis::cmd("ZREM").arg("squall:gateways").arg(&gateways).exec(&mut client).unwrap();
+    redis::cmd("DEL").arg(format!("squall:gateway:{}", gateways[0])).exec(&mut client).unwrap();
+    eventually("the worker to be known again", LIMIT, async || {
+        (store.lane("a").await.unwrap().workers == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_of_another_format_is_refused_by_name() {
+    let redis = Redis::start("everysec");
+    let mut client = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    // What the first format left: an epoch, and nothing that says which format it is.
+    redis::cmd("SET").arg("squall:epoch").arg("1").exec(&mut client).unwrap();
+    let Err(error) = open(options(&redis, Lane::default())).await else { panic!("it was opened") };
+    assert!(error.to_string().contains("it was written in format 1, and this version knows format 2"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_hold_over_all() {
     let redis = Redis::start("everysec");
     let mut options = options(&redis, Lane { concurrency: 2, ..Lane::default() });
