@@ -24,7 +24,7 @@ async function queue() {
 }
 
 // Keeps `in_flight` adds unanswered on each of `connections` queues.
-async function publish({ connections, in_flight, warm_up_ms, measured_ms, count }) {
+async function publish({ connections, in_flight, warm_up_ms, measured_ms, count, prioritised }) {
   const queues = await Promise.all(Array.from({ length: connections }, queue));
   const start = now();
   const from = start + (warm_up_ms ?? 0);
@@ -36,7 +36,7 @@ async function publish({ connections, in_flight, warm_up_ms, measured_ms, count 
     return Array.from({ length: in_flight }, async () => {
       while (now() < to && sent < (count ?? Infinity)) {
         const number = sent++;
-        await queue.add('k', text(c, number, now()));
+        await queue.add('k', text(c, number, now()), prioritised ? { priority: 1 + (number % 3) } : undefined);
         acked[c]++;
         const at = now();
         if (at >= from && at < to) counted++;

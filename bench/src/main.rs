@@ -1,6 +1,6 @@
 //! Squall beside its peers: the same work, the same windows, the same disk, in turn. `bench/run` builds and starts it.
 //!
-//! `squall-bench [CASE…]` runs the named cases (`publish`, `consume`, `latency`, `fanout`, `idle`, `recovery`), or all;
+//! `squall-bench [CASE…]` runs the named cases (`publish`, `consume`, `priorities`, `gateways`, `latency`, `fanout`, `idle`, `recovery`), or all;
 //! prints a table, and writes `results.json`. README.md says what each figure means.
 
 mod cases;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 
 use cases::fanout::System;
-use cases::{Bench, PROBE, fanout, idle, latency, publish, recovery};
+use cases::{Bench, PROBE, fanout, gateways, idle, latency, publish, recovery};
 use harness::process;
 use harness::report::Report;
 use peers::Tasks;
@@ -21,7 +21,7 @@ use peers::bullmq::BullMq;
 use peers::jetstream::Sync;
 use peers::squall::{Durability, OnRedis};
 
-const CASES: [&str; 6] = ["publish", "consume", "latency", "fanout", "idle", "recovery"];
+const CASES: [&str; 8] = ["publish", "consume", "priorities", "gateways", "latency", "fanout", "idle", "recovery"];
 
 fn main() -> Result<()> {
     let chosen: Vec<String> = std::env::args().skip(1).collect();
@@ -51,6 +51,8 @@ fn main() -> Result<()> {
     for (name, case) in [
         ("publish", run_publish as fn(&mut Bench, usize) -> Result<()>),
         ("consume", run_consume),
+        ("priorities", run_priorities),
+        ("gateways", gateways::run),
         ("latency", run_latency),
         ("fanout", run_fanout),
         ("idle", idle::run),
@@ -92,6 +94,10 @@ fn run_consume(bench: &mut Bench, round: usize) -> Result<()> {
     publish::consume(bench, &[&Durability::Commit, &Sync::Default, &Durability::Interval, &OnRedis, &BullMq], round)
 }
 
+fn run_priorities(bench: &mut Bench, round: usize) -> Result<()> {
+    publish::prioritised(bench, &[&Durability::Commit, &OnRedis, &BullMq], round)
+}
+
 fn run_latency(bench: &mut Bench, round: usize) -> Result<()> {
     latency::run(bench, &ALL, round)
 }
@@ -131,6 +137,16 @@ fn compare(report: &mut Report, recovery: &[String]) {
     report.compare(publish::CONSUME, interval, jetstream, None);
     report.compare(publish::CONSUME, commit, bullmq, Some(8.0));
     report.compare(publish::CONSUME, redis, bullmq, Some(1.0));
+    for name in [publish::PRIORITISED_PUBLISH, publish::PRIORITISED_CONSUME] {
+        report.compare(name, commit, bullmq, Some(5.0));
+        report.compare(name, redis, bullmq, Some(1.0));
+    }
+    let [one_gateway, more @ ..] = gateways::NAMES;
+    for name in [gateways::PUBLISH, gateways::CONSUME, gateways::REDIS, gateways::GATEWAYS] {
+        for more in more {
+            report.compare(name, more, one_gateway, None);
+        }
+    }
     for (name, bullmq_goal) in [(latency::P50, None), (latency::P99, None)] {
         let goal = (name == latency::P99).then_some(1.0);
         report.compare(name, commit, always, goal);

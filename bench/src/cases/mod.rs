@@ -1,6 +1,7 @@
 //! What is measured, one file each. A case adds one round's figures to the report; rounds are interleaved by the caller.
 
 pub mod fanout;
+pub mod gateways;
 pub mod idle;
 pub mod latency;
 pub mod publish;

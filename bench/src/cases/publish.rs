@@ -69,3 +69,28 @@ pub fn consume(bench: &mut Bench, systems: &[&dyn Tasks], round: usize) -> Resul
     }
     Ok(())
 }
+
+/// As the measures stand in the table.
+pub const PRIORITISED_PUBLISH: &str = "publish + ack, three priorities, 16 connections, 100 in flight";
+/// Of tasks of three priorities.
+pub const PRIORITISED_CONSUME: &str = "deliver + ack, three priorities, 1 connection";
+
+/// One round of both, with tasks whose priorities take turns.
+pub fn prioritised(bench: &mut Bench, systems: &[&dyn Tasks], round: usize) -> Result<()> {
+    for system in bench.in_turn(systems, round, |s| s.name()) {
+        let each = bench.count(if system.name() == "BullMQ" { 1_250 } else { 2_500 });
+        let dir = bench.fresh_dir()?;
+        let mut queue = system.start(dir.path())?;
+        queue.prioritise()?;
+        let published = queue.publish(16, 100, Until::Count(each))?;
+        progress(&format!("{PRIORITISED_PUBLISH}: {}", system.name()), published.per_s, "/s");
+        bench.report.add(PRIORITISED_PUBLISH, "tasks/s", Higher, system.name(), published.per_s);
+        let tasks: u64 = published.acked.iter().sum();
+        let took = queue.consume(&published.acked).with_context(|| system.name())?;
+        #[allow(clippy::cast_precision_loss)] // far below 2^52
+        let per_s = tasks as f64 / took.as_secs_f64();
+        progress(&format!("{PRIORITISED_CONSUME}: {}", system.name()), per_s, "/s");
+        bench.report.add(PRIORITISED_CONSUME, "tasks/s", Higher, system.name(), per_s);
+    }
+    Ok(())
+}

@@ -29,7 +29,7 @@ impl Tasks for BullMq {
     }
 
     fn start(&self, dir: &Path) -> Result<Box<dyn Queue>> {
-        Ok(Box::new(Running { server: redis(dir)? }))
+        Ok(Box::new(Running { server: redis(dir)?, prioritised: false }))
     }
 }
 
@@ -100,7 +100,7 @@ pub fn idle(server: &Server, workers: u32) -> Result<Node> {
 /// Fills a queue, kills Redis, starts it again; how long until its worker has the first job. Then takes all of them, to
 /// see that they are all there.
 pub fn recover(dir: &Path, each: u64) -> Result<Duration> {
-    let mut before = Running { server: redis(dir)? };
+    let mut before = Running { server: redis(dir)?, prioritised: false };
     let published = before.publish(16, 100, Until::Count(each))?;
     before.server.kill()?;
     // Node itself takes longer to start than Redis does, and is not what is measured: it waits for the port.
@@ -118,6 +118,7 @@ pub fn recover(dir: &Path, each: u64) -> Result<Duration> {
 
 struct Running {
     server: Server,
+    prioritised: bool,
 }
 
 /// Where the Node programs and their modules are.
@@ -158,7 +159,8 @@ struct PacedAnswer {
 
 impl Queue for Running {
     fn publish(&mut self, connections: u64, in_flight: u64, until: Until) -> Result<Published> {
-        let mut arguments = json!({"connections": connections, "in_flight": in_flight});
+        let mut arguments =
+            json!({"connections": connections, "in_flight": in_flight, "prioritised": self.prioritised});
         match until {
             Until::Time { warm_up, measured } => {
                 arguments["warm_up_ms"] = json!(warm_up.as_millis());
@@ -168,6 +170,11 @@ impl Queue for Running {
         }
         let answer: PublishAnswer = self.node("publish", arguments)?;
         Ok(Published { acked: answer.acked, per_s: answer.per_s })
+    }
+
+    fn prioritise(&mut self) -> Result<()> {
+        self.prioritised = true;
+        Ok(())
     }
 
     fn consume(&mut self, acked: &[u64]) -> Result<Duration> {

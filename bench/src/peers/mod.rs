@@ -30,6 +30,9 @@ pub trait Queue {
     /// Publishes; all that was sent is acknowledged in the end.
     fn publish(&mut self, connections: u64, in_flight: u64, until: Until) -> Result<Published>;
 
+    /// From now on tasks have one of three priorities, in turn. An error when the system has none.
+    fn prioritise(&mut self) -> Result<()>;
+
     /// Delivers and acknowledges exactly those, over one connection.
     fn consume(&mut self, acked: &[u64]) -> Result<Duration>;
 

@@ -24,6 +24,10 @@ impl<W: Wire> Queue for Raw<W> {
         publish(&self.wire, connections, in_flight, until)
     }
 
+    fn prioritise(&mut self) -> Result<()> {
+        self.wire.prioritise()
+    }
+
     fn consume(&mut self, acked: &[u64]) -> Result<Duration> {
         let start = Instant::now();
         Ok(consume::consume(&mut self.wire, acked)?.settled - start)

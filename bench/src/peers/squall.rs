@@ -1,5 +1,6 @@
 //! Squall itself.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,7 +31,8 @@ impl Durability {
 
     /// Starts a gateway on `dir`, which may hold a store already. Does not wait for it.
     pub fn spawn(self, dir: &Path) -> Result<Server> {
-        spawn(dir, if self == Self::Commit { "durability = \"commit\"" } else { "durability = \"interval\"" })
+        let store = if self == Self::Commit { "durability = \"commit\"" } else { "durability = \"interval\"" };
+        spawn(dir, store, Core::Server)
     }
 
     /// Starts a gateway and waits until it is ready.
@@ -40,7 +42,7 @@ impl Durability {
 }
 
 /// A gateway with this in its `[store]`.
-fn spawn(dir: &Path, store: &str) -> Result<Server> {
+fn spawn(dir: &Path, store: &str, core: Core) -> Result<Server> {
     let port = free_port()?;
     let config = dir.join("squall.toml");
     // One lane without limits, as deep as the deepest case needs; everything else is the default.
@@ -54,7 +56,7 @@ fn spawn(dir: &Path, store: &str) -> Result<Server> {
         ),
     )?;
     let program = std::env::var_os("SQUALL").context("SQUALL does not say where the program is; use bench/run")?;
-    let mut serve = command(Path::new(&program), Core::Server);
+    let mut serve = command(Path::new(&program), core);
     serve.arg("serve").arg("--config").arg(config);
     Server::start(serve, port, dir.join("log"))
 }
@@ -62,6 +64,11 @@ fn spawn(dir: &Path, store: &str) -> Result<Server> {
 fn ready(mut server: Server) -> Result<Server> {
     server.wait_until(|address| squall::get(address, "/ready").is_ok())?;
     Ok(server)
+}
+
+/// A gateway on the Redis at `address`, ready.
+pub fn on_redis(dir: &Path, address: SocketAddr, core: Core) -> Result<Server> {
+    ready(spawn(dir, &format!("url = \"redis://{address}/\""), core)?)
 }
 
 /// A gateway on the Redis that BullMQ gets too, with the same settings. Both are servers, and share the servers' core.
@@ -76,7 +83,7 @@ impl Tasks for OnRedis {
         let redis_dir = dir.join("redis");
         std::fs::create_dir(&redis_dir)?;
         let redis = bullmq::redis(&redis_dir)?;
-        let server = ready(spawn(dir, &format!("url = \"redis://{}/\"", redis.address))?)?;
+        let server = on_redis(dir, redis.address, Core::Server)?;
         let wire = squall::Squall::new(server.address);
         Ok(Box::new(WithRedis { gateway: Raw { server, wire }, redis }))
     }
@@ -90,6 +97,10 @@ struct WithRedis {
 impl Queue for WithRedis {
     fn publish(&mut self, connections: u64, in_flight: u64, until: Until) -> Result<Published> {
         self.gateway.publish(connections, in_flight, until)
+    }
+
+    fn prioritise(&mut self) -> Result<()> {
+        self.gateway.prioritise()
     }
 
     fn consume(&mut self, acked: &[u64]) -> Result<Duration> {

@@ -25,6 +25,11 @@ pub trait Wire: Clone + Send + 'static {
     /// A connection that may publish.
     fn producer(&mut self) -> Result<TcpStream>;
 
+    /// From now on tasks have one of three priorities, in turn. An error when the system has none.
+    fn prioritise(&mut self) -> Result<()> {
+        anyhow::bail!("has no priorities")
+    }
+
     /// Appends one publish of a task; `text` is [`crate::harness::ledger::PAYLOAD_BYTES`] long.
     fn publish(&self, out: &mut Vec<u8>, text: &[u8]);
 

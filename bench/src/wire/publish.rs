@@ -1,6 +1,7 @@
 //! Publishes as fast as the window allows: what is acknowledged is replaced at once, in one write.
 
 use std::io::Write;
+use std::ops::Range;
 use std::thread;
 use std::time::Duration;
 
@@ -34,8 +35,13 @@ pub struct Published {
 
 /// Publishes over `connections`, each with `in_flight` unacknowledged.
 pub fn publish<W: Wire>(wire: &W, connections: u64, in_flight: u64, until: Until) -> Result<Published> {
+    publish_as(wire, 0..connections, in_flight, until)
+}
+
+/// The same; the connections have these numbers, which stand in their tasks.
+pub fn publish_as<W: Wire>(wire: &W, connections: Range<u64>, in_flight: u64, until: Until) -> Result<Published> {
     let start_ns = now_ns();
-    let threads: Vec<_> = (0..connections)
+    let threads: Vec<_> = connections
         .map(|c| {
             let mut wire = wire.clone();
             thread::spawn(move || one(&mut wire, c, in_flight, until, start_ns))

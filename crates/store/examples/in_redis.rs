@@ -2,12 +2,13 @@
 //!
 //! Publishes, delivers and acknowledges 256-byte tasks, so many in each call, and reads Redis's own figures between the steps:
 //! microseconds inside the library (`INFO commandstats`), of CPU of the whole server (`INFO cpu`), and of CPU of this process, which
-//! does what a gateway does behind its transports. Wants a Redis of its own, and leaves its keys there.
+//! does what a gateway does behind its transports. Then says what a pending task, an event and a session take of its memory. Wants a
+//! Redis of its own, and leaves its keys there.
 
 use std::collections::HashMap;
 use std::time::Instant;
 
-use squall_protocol::{ConnectionId, TaskId, Time};
+use squall_protocol::{ConnectionId, NewSession, TaskId, Time};
 use squall_store::config::{Lane, Options};
 use squall_store::{Holder, SettleVerb, Settlement, Store, TaskSpec, WorkerSpec};
 
@@ -26,6 +27,22 @@ impl Probe {
     async fn figures(&mut self, section: &str) -> HashMap<String, String> {
         let text: String = redis::cmd("INFO").arg(section).query_async(&mut self.0).await.expect("figures");
         text.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    /// Bytes in use but for the feed's, and the feed's.
+    async fn memory(&mut self, feed: &str) -> (f64, f64) {
+        let memory = self.figures("memory").await;
+        let used: f64 = memory.get("used_memory").and_then(|text| text.trim().parse().ok()).unwrap_or(0.0);
+        let of_feed: Option<f64> = redis::cmd("MEMORY")
+            .arg("USAGE")
+            .arg(feed)
+            .arg("SAMPLES")
+            .arg(0)
+            .query_async(&mut self.0)
+            .await
+            .expect("figures");
+        let of_feed = of_feed.unwrap_or(0.0);
+        (used - of_feed, of_feed)
     }
 
     async fn spent(&mut self) -> Spent {
@@ -71,6 +88,9 @@ async fn main() {
     };
     options.store.url = url;
     options.store.key_prefix = format!("squall-cost-{}", uuid::Uuid::new_v4());
+    options.sessions.max_concurrent = u64::MAX;
+    options.sessions.max_per_tenant = u64::MAX;
+    let feed = format!("{}:feed", options.store.key_prefix);
     let store = squall_store::redis::open(options).await.expect("a store");
     for each in [1, 10, 100] {
         let tasks = if each == 1 { tasks / 4 } else { tasks };
@@ -87,6 +107,24 @@ async fn main() {
         told("all three", each, tasks, begun, acked);
         store.close_worker(worker, true);
     }
+    let before = probe.memory(&feed).await;
+    publish(&store, tasks, 100).await;
+    let pending = probe.memory(&feed).await;
+    let each = |bytes: f64| bytes / tasks as f64;
+    println!(
+        "a pending task of 256 bytes: {:.0} bytes in Redis, and its event {:.0} more",
+        each(pending.0 - before.0),
+        each(pending.1 - before.1)
+    );
+    for _ in 0..tasks {
+        store.create_session(&"default".into(), NewSession::default()).await.expect("a session");
+    }
+    let sessions = probe.memory(&feed).await;
+    println!(
+        "an active session without metadata: {:.0} bytes, and its event {:.0} more",
+        each(sessions.0 - pending.0),
+        each(sessions.1 - pending.1)
+    );
     store.close().await.expect("closed");
 }
 
