@@ -14,6 +14,7 @@ demo: ## build, start a storm, kill the gateway half-way, and see the verdict
 test: ## every test; installs what they need first
 	.ci/install
 	$(CARGO) test --workspace --locked
+	.ci/valkey
 
 check: fmt clippy docs test ## what must hold before a change lands
 

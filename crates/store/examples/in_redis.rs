@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use squall_protocol::{ConnectionId, NewSession, TaskId, Time};
 use squall_store::config::{Lane, Options};
 use squall_store::{Holder, SettleVerb, Settlement, Store, TaskSpec, WorkerSpec};
@@ -116,9 +117,19 @@ async fn main() {
         each(pending.0 - before.0),
         each(pending.1 - before.1)
     );
-    for _ in 0..tasks {
-        store.create_session(&"default".into(), NewSession::default()).await.expect("a session");
+    let begun = probe.spent().await;
+    let mut ids = Vec::new();
+    for _ in 0..tasks / 100 {
+        let new = (0..100).map(|_| store.create_session(&"default".into(), NewSession::default()));
+        ids.extend(join_all(new).await.into_iter().map(|session| session.expect("a session").id));
     }
+    let created = probe.spent().await;
+    told("session", 100, tasks, begun, created);
+    for ids in ids.chunks(100) {
+        let beats = ids.iter().map(|id| store.heartbeat(None, id.clone()));
+        assert!(join_all(beats).await.iter().all(Result::is_ok));
+    }
+    told("heartbeat", 100, tasks, created, probe.spent().await);
     let sessions = probe.memory(&feed).await;
     println!(
         "an active session without metadata: {:.0} bytes, and its event {:.0} more",

@@ -1,5 +1,6 @@
 //! A Redis of one's own, on a free port of loopback, in a temporary directory.
 
+use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -84,9 +85,14 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
+/// `redis-server`, or what `REDIS_SERVER` says: a Valkey, for example.
+fn program() -> OsString {
+    std::env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
+}
+
 fn spawn(dir: &Path, port: u16, fsync: &str) -> Child {
     let port = port.to_string();
-    Command::new("redis-server")
+    Command::new(program())
         .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
         .args(["--appendfsync", fsync, "--dir"])
         .arg(dir)
