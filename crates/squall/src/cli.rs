@@ -40,6 +40,8 @@ pub(crate) enum Command {
     /// List, show, send back or delete the dead letters of a running gateway.
     #[command(alias = "dlq")]
     DeadLetters(DeadLettersArgs),
+    /// Move a stopped gateway's embedded store into Redis, so that it goes on there, with others.
+    Migrate(MigrateArgs),
     /// Check the configuration, or show what holds.
     Config(ConfigArgs),
     /// Make a token for callers of the gateway.
@@ -84,6 +86,63 @@ impl ServeArgs {
             flags.push(("log.format", word.to_owned(), "--log-format"));
         }
         config::load(Sources { file: self.config, env: std::env::vars().collect(), flags })
+    }
+}
+
+/// `squall migrate`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The settings are read as squall serve reads them: lanes and limits should be those of the gateways that go on in \
+    Redis.\n\
+    Nothing in the data directory changes until all of it is in Redis and was counted there; then a file in it, moved, keeps a gateway \
+    from starting on it. A move that was stopped before is done again from the beginning by running this again.\n\
+    Exit codes: 0 moved, or counted; 1 could not, or the counts differ, and no gateway starts on what is there; 2 usage."
+)]
+pub(crate) struct MigrateArgs {
+    /// The data directory of the gateway, which must not run.
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// The Redis, as in redis://10.0.0.5:6379/0. A password is better in the environment: SQUALL_STORE__URL [default: store.url].
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+    /// What all keys begin with [default: store.key_prefix].
+    #[arg(long, value_name = "PREFIX")]
+    key_prefix: Option<String>,
+    /// The configuration file [default: squall.toml if it is there, else the built-in one].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Look at both sides, count, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What [`MigrateArgs`] ask for.
+#[derive(Debug)]
+pub(crate) struct Migration {
+    /// Where the store is.
+    pub(crate) from: PathBuf,
+    /// Where it goes, and how it is set there.
+    pub(crate) options: squall_store::config::Options,
+    /// Only count.
+    pub(crate) dry_run: bool,
+}
+
+impl MigrateArgs {
+    /// What is to be moved where.
+    pub(crate) fn migration(self) -> anyhow::Result<Migration> {
+        let mut flags = Vec::new();
+        if let Some(url) = self.to {
+            flags.push(("store.url", url, "--to"));
+        }
+        if let Some(prefix) = self.key_prefix {
+            flags.push(("store.key_prefix", prefix, "--key-prefix"));
+        }
+        let settings = config::load(Sources { file: self.config, env: std::env::vars().collect(), flags })?;
+        let options = settings.gateway.store_options();
+        if options.store.url.is_empty() {
+            return Err(Usage("nothing says where to: give --to redis://…, or set store.url".to_owned()).into());
+        }
+        Ok(Migration { from: self.from, options, dry_run: self.dry_run })
     }
 }
 

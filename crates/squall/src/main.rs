@@ -36,6 +36,7 @@ fn run(cli: Cli) -> anyhow::Result<exit::Exit> {
             None => commands::report::report(&args.dir, args.format),
         },
         Command::DeadLetters(args) => commands::dead_letters::dead_letters(args),
+        Command::Migrate(args) => commands::migrate::migrate(args.migration()?),
         Command::Config(args) => commands::config::config(args),
         Command::Token(args) => commands::token::token(&args),
     }

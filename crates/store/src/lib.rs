@@ -10,6 +10,7 @@
 //! - [`embedded`]: one committer that takes whatever waits, lets the core decide, appends the records to a log, syncs once
 //!   and answers all; snapshots and recovery;
 //! - [`redis`]: the same decisions inside a Redis that several gateways share;
+//! - [`migrate`]: from the one to the other;
 //! - [`config`], [`error`], [`metrics`].
 //!
 //! What a record looks like on disk is this crate's own business, versioned and checksummed; wire types are not stored.
@@ -19,6 +20,7 @@ pub mod core;
 pub mod embedded;
 pub mod error;
 pub mod metrics;
+pub mod migrate;
 #[cfg(test)]
 pub(crate) mod model;
 pub mod redis;

@@ -17,7 +17,7 @@ mod scheduler;
 pub mod session;
 pub mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod timers;
 mod verbs;
 pub mod view;
@@ -30,8 +30,9 @@ use uuid::Uuid;
 
 use self::counts::{Counts, Outcome};
 use self::records::{Journal, Label, Record, Space, level_of};
+use self::scheduler::Scheduler;
+pub use self::scheduler::Stage;
 use self::scheduler::takers::Takers;
-use self::scheduler::{Scheduler, Stage};
 use self::state::{Limits, Phase, Slot, State, Task};
 use self::timers::{Timer, Timers};
 pub use self::verbs::publish::publish_bytes;
@@ -277,6 +278,12 @@ impl Core {
         self.scheduler.lanes.iter().any(|lane| lane.ready.iter().any(|&ready| ready > 0))
     }
 
+    /// Where a task stands in the queues.
+    #[must_use]
+    pub fn stage(&self, slot: Slot) -> Stage {
+        self.scheduler.mark(slot).stage
+    }
+
     /// A caller's scope.
     #[must_use]
     pub fn scope(&self, tenant: Option<&str>) -> Scope {
@@ -498,7 +505,7 @@ impl Core {
 }
 
 /// When a task is no longer worth doing; whoever replays one thinks that it is.
-fn deadline(task: &Task) -> Option<Time> {
+pub(crate) fn deadline(task: &Task) -> Option<Time> {
     let replayed = task.history.as_ref().is_some_and(|history| !history.replays.is_empty());
     task.body.deadline_at.filter(|_| !replayed)
 }

@@ -322,6 +322,27 @@ impl State {
         (until > now).then_some(TaskId(id))
     }
 
+    /// Finished tasks that are remembered, in the order in which they finished.
+    pub fn finished(&self) -> impl ExactSizeIterator<Item = Slot> {
+        self.finished.iter().copied()
+    }
+
+    /// Ended sessions that are remembered, in the order in which they ended.
+    pub fn ended(&self) -> impl ExactSizeIterator<Item = &SessionId> {
+        self.ended.iter()
+    }
+
+    /// Idempotency keys: whose, which, the task, until when it holds. Those whose time is over may be among them.
+    pub fn idempotency_keys(&self) -> impl Iterator<Item = (u32, &str, TaskId, Time)> {
+        self.idempotency.iter().map(|(key, &(id, until))| (key.0, &*key.1, TaskId(id), until))
+    }
+
+    /// The next numbers that will be given: of tasks, of dead letters (counted from 1), of sessions.
+    #[must_use]
+    pub fn next_numbers(&self) -> [u64; 3] {
+        [self.next_seq, self.next_dead + 1, self.next_session]
+    }
+
     /// Idempotency keys that had to go before their time since the last look.
     pub fn take_evicted_keys(&mut self) -> u64 {
         std::mem::take(&mut self.evicted_keys)

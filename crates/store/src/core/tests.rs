@@ -14,8 +14,8 @@ use crate::model::{BEGINNING, LANES, Subject, World, op, options};
 use crate::{Delivery, Holder, Result, SettleVerb, Settled, Settlement, TaskSpec, WorkerSpec};
 
 /// The core in this process, and all that it has written.
-struct InProcess {
-    core: Core,
+pub(crate) struct InProcess {
+    pub(crate) core: Core,
     options: Options,
     pulls: BTreeSet<u32>,
     log: Vec<(Time, Vec<u8>)>,
@@ -23,14 +23,18 @@ struct InProcess {
 }
 
 fn world() -> World<InProcess> {
-    let options = options();
-    let mut core = Core::new(State::new(limits(&options)), options.clone(), BEGINNING, 7);
-    let mut log = Vec::new();
-    drain(&mut core, &mut log);
-    World::new(InProcess { core, options: options.clone(), pulls: BTreeSet::new(), log, lives: 0 }, options)
+    World::new(InProcess::new(options()), options())
 }
 
 impl InProcess {
+    /// An empty one.
+    pub(crate) fn new(options: Options) -> Self {
+        let mut core = Core::new(State::new(limits(&options)), options.clone(), BEGINNING, 7);
+        let mut log = Vec::new();
+        drain(&mut core, &mut log);
+        Self { core, options, pulls: BTreeSet::new(), log, lives: 0 }
+    }
+
     /// What was written makes the same state again, from the records and from a snapshot.
     fn replays(&self) {
         let mut replayed = State::new(limits(&self.options));

@@ -2,7 +2,7 @@
 //!
 //! In the order in which a command passes through: [`commands`] is the queue, [`committer`] the one thread that changes anything,
 //! [`log`] where batches go; [`feed`] and [`events`] show readers what was committed; [`helpers`] sync by the clock, fold
-//! [`snapshot`]s and remove old segments; [`recovery`] reads all of it again. Why not a database: `docs/decisions/0001-embedded-engine.md`.
+//! [`snapshot`]s and remove old segments; [`recovery`] reads all of it again, and [`stopped`] what nobody runs on. Why not a database: `docs/decisions/0001-embedded-engine.md`.
 
 pub mod commands;
 pub mod committer;
@@ -13,10 +13,11 @@ pub mod log;
 pub mod recovery;
 pub mod shared;
 pub mod snapshot;
+pub mod stopped;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +58,24 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
+    /// There is none.
+    #[error("there is no store in {}", path.display())]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It goes on elsewhere.
+    #[error(
+        "the store in {dir} was moved {to}. Set store.url to go on there. To go on here all the same, with other events under the \
+         same offsets, remove {dir}/moved",
+        dir = path.display()
+    )]
+    Moved {
+        /// The directory.
+        path: PathBuf,
+        /// Where to, and when.
+        to: String,
+    },
     /// The system refused, or what is there makes no sense.
     #[error("cannot open the store in {}: {error}", path.display())]
     Io {
@@ -78,16 +97,12 @@ pub struct Embedded {
 /// Opens the store in `dir`, or makes a new one: recovers, and starts the committer.
 ///
 /// # Errors
-/// When another process has it, it cannot be read or written, or batches are missing that no snapshot covers.
+/// When another process has it, it was moved elsewhere, it cannot be read or written, or batches are missing that no snapshot covers.
 pub fn open(dir: &Path, options: Options) -> std::result::Result<Embedded, OpenError> {
     let io = |error| OpenError::Io { path: dir.to_owned(), error };
     std::fs::create_dir_all(dir).map_err(io)?;
-    let lock = File::create(dir.join("lock")).map_err(io)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(OpenError::Locked { path: dir.to_owned() }),
-        Err(TryLockError::Error(error)) => return Err(io(error)),
-    }
+    let lock = stopped::lock(dir)?;
+    stopped::refuse_moved(dir)?;
     start(dir, options, lock).map_err(io)
 }
 
@@ -141,25 +156,32 @@ fn start(dir: &Path, options: Options, lock: File) -> io::Result<Embedded> {
 
 /// The store's epoch lies in a file of its own, written once.
 fn read_or_make_epoch(dir: &Path, places: &Places) -> io::Result<Epoch> {
+    if let Some(epoch) = epoch_in(dir)? {
+        return Ok(epoch);
+    }
+    if !log::segment::list(&places.log)?.is_empty() {
+        let what = format!("{} is missing, but there are log segments", dir.join("epoch").display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    let epoch = Epoch::at(crate::now(), uuid::Uuid::new_v4().as_u128());
+    let temporary = dir.join("epoch.tmp");
+    std::fs::write(&temporary, format!("{epoch}\n"))?;
+    File::open(&temporary)?.sync_all()?;
+    std::fs::rename(&temporary, dir.join("epoch"))?;
+    log::segment::sync_dir(dir)?;
+    Ok(epoch)
+}
+
+/// The epoch of the store in a directory; `None`: there is no store.
+fn epoch_in(dir: &Path) -> io::Result<Option<Epoch>> {
     let path = dir.join("epoch");
     match std::fs::read_to_string(&path) {
         Ok(text) => text
             .trim()
             .parse()
+            .map(Some)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if !log::segment::list(&places.log)?.is_empty() {
-                let what = format!("{} is missing, but there are log segments", path.display());
-                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
-            }
-            let epoch = Epoch::at(crate::now(), uuid::Uuid::new_v4().as_u128());
-            let temporary = dir.join("epoch.tmp");
-            std::fs::write(&temporary, format!("{epoch}\n"))?;
-            File::open(&temporary)?.sync_all()?;
-            std::fs::rename(&temporary, &path)?;
-            log::segment::sync_dir(dir)?;
-            Ok(epoch)
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }

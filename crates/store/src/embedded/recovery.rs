@@ -72,7 +72,28 @@ impl Places {
     }
 }
 
+/// What may be done to a store that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// It is ours: what is torn is cut off, what is damaged is set aside.
+    Mend,
+    /// It is only looked at.
+    Look,
+}
+
+/// What was read.
+struct Read {
+    state: State,
+    position: Position,
+    time: Time,
+    segments: BTreeMap<u64, Segment>,
+    damage: Vec<String>,
+    torn_bytes: u64,
+    batches: u64,
+}
+
 struct Replay<'a> {
+    access: Access,
     state: State,
     position: Position,
     time: Time,
@@ -94,17 +115,77 @@ enum Step {
 /// # Errors
 /// Those of the system, and `InvalidData` when batches are missing that no snapshot covers.
 pub fn recover(places: &Places, epoch: Epoch, limits: Limits, first_bytes: u64) -> io::Result<Recovered> {
+    let Read { state, position, time, segments, damage, torn_bytes, batches } =
+        read(places, epoch, limits, Access::Mend)?;
+    let catalog = Arc::new(Catalog::default());
+    let mut blank = Vec::new();
+    for segment in segments.into_values() {
+        let used = segment.contents.lock().first_batch != 0;
+        if used { catalog.push(Arc::new(segment)) } else { blank.push(segment) }
+    }
+    blank.retain(|segment| segment.size > SEGMENT_HEADER);
+    let mut blank = blank.into_iter();
+    let current = match catalog.all().last() {
+        Some(last) => Arc::clone(last),
+        None => {
+            let first = match blank.next() {
+                Some(first) => first,
+                None => segment::create(&places.log, 1, first_bytes, epoch)?,
+            };
+            let first = Arc::new(first);
+            catalog.push(Arc::clone(&first));
+            first
+        }
+    };
+    let prepared = blank.find(|segment| segment.number > current.number);
+    Ok(Recovered { state, position, time, catalog, current, prepared, damage, torn_bytes, batches })
+}
+
+/// What [`look`] saw.
+#[derive(Debug)]
+pub struct Seen {
+    /// The state after the last whole batch.
+    pub state: State,
+    /// Where the log would go on.
+    pub position: Position,
+    /// The time of the last batch.
+    pub time: Time,
+    /// All segments with frames.
+    pub catalog: Catalog,
+    /// Damage, in words.
+    pub damage: Vec<String>,
+    /// Bytes at the end that a start would cut off.
+    pub torn_bytes: u64,
+}
+
+/// Reads a store as [`recover`] does, and leaves every byte of it as it is.
+///
+/// # Errors
+/// As [`recover`].
+pub fn look(places: &Places, epoch: Epoch, limits: Limits) -> io::Result<Seen> {
+    let Read { state, position, time, segments, damage, torn_bytes, .. } = read(places, epoch, limits, Access::Look)?;
+    let catalog = Catalog::default();
+    for segment in segments.into_values() {
+        let used = segment.contents.lock().first_batch != 0;
+        if used {
+            catalog.push(Arc::new(segment));
+        }
+    }
+    Ok(Seen { state, position, time, catalog, damage, torn_bytes })
+}
+
+fn read(places: &Places, epoch: Epoch, limits: Limits, access: Access) -> io::Result<Read> {
     let mut damage = Vec::new();
     let snapshot = snapshot::read_latest(&places.snapshots, epoch, limits, &mut damage)?;
     let (state, position, time) = match snapshot {
         Some(snapshot) => (snapshot.state, snapshot.position, snapshot.time),
         None => (State::new(limits), Position { next_batch: 1, next_offset: 1 }, Time(0)),
     };
-    let mut replay = Replay { state, position, time, epoch, places, damage, torn_bytes: 0, batches: 0 };
+    let mut replay = Replay { access, state, position, time, epoch, places, damage, torn_bytes: 0, batches: 0 };
 
     let mut segments = BTreeMap::new();
     for number in segment::list(&places.log)? {
-        segments.insert(number, segment::open(&places.log, number, epoch)?);
+        segments.insert(number, segment::open(&places.log, number, epoch, access == Access::Mend)?);
     }
     let mut firsts: Vec<(u64, u64)> = Vec::new();
     for (&number, segment) in &segments {
@@ -147,29 +228,7 @@ pub fn recover(places: &Places, epoch: Epoch, limits: Limits, first_bytes: u64) 
         }
     }
     let Replay { state, position, time, damage, torn_bytes, batches, .. } = replay;
-
-    let catalog = Arc::new(Catalog::default());
-    let mut blank = Vec::new();
-    for segment in segments.into_values() {
-        let used = segment.contents.lock().first_batch != 0;
-        if used { catalog.push(Arc::new(segment)) } else { blank.push(segment) }
-    }
-    blank.retain(|segment| segment.size > SEGMENT_HEADER);
-    let mut blank = blank.into_iter();
-    let current = match catalog.all().last() {
-        Some(last) => Arc::clone(last),
-        None => {
-            let first = match blank.next() {
-                Some(first) => first,
-                None => segment::create(&places.log, 1, first_bytes, epoch)?,
-            };
-            let first = Arc::new(first);
-            catalog.push(Arc::clone(&first));
-            first
-        }
-    };
-    let prepared = blank.find(|segment| segment.number > current.number);
-    Ok(Recovered { state, position, time, catalog, current, prepared, damage, torn_bytes, batches })
+    Ok(Read { state, position, time, segments, damage, torn_bytes, batches })
 }
 
 /// What is known of segments that are not read through: they end where the next one begins.
@@ -195,6 +254,8 @@ fn discard(replay: &mut Replay<'_>, segment: &Segment, from: u64) -> io::Result<
     let used = rest.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
     if used > 0 {
         replay.torn_bytes += used as u64;
+    }
+    if used > 0 && replay.access == Access::Mend {
         set_aside(replay.places, &format!("torn-segment-{:012}-at-{from}", segment.number), &rest[..used])?;
         segment::blank(segment, from, from + used as u64)?;
     }
@@ -298,12 +359,12 @@ impl Replay<'_> {
         let end = next.unwrap_or(bytes.len());
         let used = bytes[at..end].iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         let name = format!("damaged-segment-{:012}-at-{at}", segment.number);
-        set_aside(self.places, &name, &bytes[at..at + used])?;
-        let what = format!(
-            "{}: batch {} at byte {at} is damaged; {used} bytes were set aside as quarantine/{name}.bin",
-            segment.path.display(),
-            self.position.next_batch
-        );
+        let mut what =
+            format!("{}: batch {} at byte {at} is damaged", segment.path.display(), self.position.next_batch);
+        if self.access == Access::Mend {
+            set_aside(self.places, &name, &bytes[at..at + used])?;
+            what.push_str(&format!("; {used} bytes were set aside as quarantine/{name}.bin"));
+        }
         tracing::error!("{what}");
         self.damage.push(what);
         Ok(Some(end))

@@ -1,7 +1,7 @@
 //! What callers say, as the library takes it, and its answers to settlements.
 
 use squall_protocol::task::Published;
-use squall_protocol::{DeadLetterFilter, NackMode, Priority, TaskId, Time};
+use squall_protocol::{DeadLetterFilter, NackMode, Priority, RetryOverride, SessionId, TaskId, Time};
 
 use super::settings::MAX_MS;
 use super::{views, wire};
@@ -31,18 +31,31 @@ fn route<'a>(options: &'a Options, asked: Option<&'a str>) -> Option<(&'a str, P
     asked.and_then(configured).or_else(|| options.default_lane.as_deref().and_then(configured))
 }
 
-/// What the events of a task say of it.
-fn label_of(lane: &str, priority: Priority, spec: &TaskSpec) -> String {
+/// What never changes of a task. `kind` and what follows are the task's own; `retry` is what it says of retries itself.
+pub(super) fn identity(
+    (tenant, lane, priority): (&str, &str, Priority),
+    (kind, session, key): (&str, Option<&SessionId>, Option<&str>),
+    retry: Option<&RetryOverride>,
+) -> wire::Identity {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut label =
-        format!("\"lane\":{},\"kind\":{},\"priority\":\"{}\"", quoted(lane), quoted(&spec.kind), priority.as_str());
-    if let Some(session) = &spec.session {
+        format!("\"lane\":{},\"kind\":{},\"priority\":\"{}\"", quoted(lane), quoted(kind), priority.as_str());
+    if let Some(session) = session {
         label.push_str(&format!(",\"session\":{}", quoted(session.as_str())));
     }
-    if let Some(key) = &spec.key {
+    if let Some(key) = key {
         label.push_str(&format!(",\"key\":{}", quoted(key)));
     }
-    label
+    wire::Identity {
+        tenant: tenant.to_owned(),
+        lane: lane.to_owned(),
+        level: priority as u8 + 1,
+        kind: kind.to_owned(),
+        session: session.map(|id| id.as_str().to_owned()),
+        key: key.map(str::to_owned),
+        retry: retry.and_then(|retry| serde_json::to_string(retry).ok()),
+        label,
+    }
 }
 
 /// Publishing these tasks, as the library takes it, and the ids that they get, in the order of the tasks.
@@ -53,16 +66,11 @@ pub(super) fn publish_command(options: &Options, tenant: &str, tasks: &[TaskSpec
         let priority = spec.priority.unwrap_or(usual);
         wire::NewTask {
             id: id.to_string(),
-            identity: wire::Identity {
-                tenant: tenant.to_owned(),
-                lane: lane.to_owned(),
-                level: priority as u8 + 1,
-                kind: spec.kind.to_string(),
-                session: spec.session.as_ref().map(|id| id.as_str().to_owned()),
-                key: spec.key.as_deref().map(str::to_owned),
-                retry: spec.retry.as_ref().and_then(|retry| serde_json::to_string(retry).ok()),
-                label: label_of(lane, priority, spec),
-            },
+            identity: identity(
+                (tenant, lane, priority),
+                (&spec.kind, spec.session.as_ref(), spec.key.as_deref()),
+                spec.retry.as_ref(),
+            ),
             payload: &spec.payload,
             delay: spec.delay_ms.min(MAX_MS),
             deadline: spec.deadline_ms.map(|ms| ms.min(MAX_MS)),

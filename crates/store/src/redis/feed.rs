@@ -1,4 +1,5 @@
-//! Reading the feed: a Redis Stream whose entries are the events of one call, `<offset of the last>-0`. Offsets have no gap.
+//! Reading the feed: a Redis Stream whose entries are the events of one call, `<offset of the last>-0`. Offsets have no gap, unless
+//! the store was moved here with one.
 
 use std::borrow::Cow;
 
@@ -59,16 +60,22 @@ pub(super) async fn read(
         }
     }
     slice.records.truncate(limit);
+    // A feed that was moved here may have gaps inside; each is told with the read that begins before it.
+    let whole = slice.records.windows(2).position(|two| two[0].offset + 1 != two[1].offset);
+    slice.records.truncate(whole.map_or(limit, |last| last + 1));
     // What is in the stream is committed, whether this gateway has heard of it or not.
     slice.head = slice.records.last().map_or(head, |last| last.offset.max(head));
     let oldest = slice.records.first().map_or(head + 1, |record| record.offset);
     if oldest > after + 1 {
-        slice.gap = Some(Gap { from: after + 1, to: oldest - 1, reason: GapReason::Retention });
+        let before: Vec<Entry> =
+            connection.xrevrange_count(format!("{prefix}:feed"), format!("{after}-0"), "-", 1).await?;
+        let reason = if before.is_empty() { GapReason::Retention } else { GapReason::Corrupt };
+        slice.gap = Some(Gap { from: after + 1, to: oldest - 1, reason });
     }
     Ok(slice)
 }
 
-fn last_offset(id: &str) -> Option<u64> {
+pub(super) fn last_offset(id: &str) -> Option<u64> {
     id.split('-').next()?.parse().ok()
 }
 

@@ -25,7 +25,7 @@ static LIBRARY: LazyLock<Library> = LazyLock::new(Library::assemble);
 
 /// The library and the names of its functions.
 #[derive(Debug)]
-pub(super) struct Library {
+pub(crate) struct Library {
     text: String,
     /// Commits a batch; refused as a whole when Redis is out of memory.
     pub step: String,
@@ -38,7 +38,7 @@ pub(super) struct Library {
 }
 
 /// The one library of this program.
-pub(super) fn library() -> &'static Library {
+pub(crate) fn library() -> &'static Library {
     &LIBRARY
 }
 
@@ -60,7 +60,7 @@ impl Library {
     ///
     /// # Errors
     /// When Redis has no functions (before 7), or refuses.
-    pub(super) async fn load(&self, connection: &mut impl ConnectionLike) -> RedisResult<()> {
+    pub(crate) async fn load(&self, connection: &mut impl ConnectionLike) -> RedisResult<()> {
         match self.loading().query_async::<()>(connection).await {
             Err(error) if error.to_string().contains("already exists") => Ok(()),
             loaded => loaded,

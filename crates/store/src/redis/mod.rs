@@ -3,18 +3,19 @@
 //!
 //! In the order in which a command passes through: `encode` and `wire` write it, it waits as a `command`, `driver` sends what waits as
 //! one batch and hands out the answers to those in `local`; `library` are the functions that decide (`lua/`, which says what each key
-//! is), `views` and `feed` read what is there. What an acknowledgement means is Redis's setting, `appendfsync`, and is said in `/health`.
+//! is), `views` and `feed` read what is there; `import` puts a store there that was kept elsewhere. What an acknowledgement means is Redis's setting, `appendfsync`, and is said in `/health`.
 
 mod command;
 mod driver;
 mod encode;
 mod feed;
-mod library;
+pub(crate) mod import;
+pub(crate) mod library;
 mod local;
 mod settings;
 mod shared;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod views;
 mod wire;
 
@@ -23,7 +24,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::{FutureExt, ready};
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
 use redis::{Client, Cmd, RedisError};
 use squall_protocol::dead_letter::Handled;
 use squall_protocol::task::Published;
@@ -108,12 +109,7 @@ struct Asker {
 /// When Redis cannot be reached, is older than version 7, or refuses.
 pub async fn open(options: Options) -> std::result::Result<RedisStore, OpenError> {
     let url = without_secrets(&options.store.url);
-    if options.store.url.starts_with("rediss:") {
-        // Somebody else in this process may have chosen already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    }
-    let client =
-        Client::open(options.store.url.as_str()).map_err(|error| OpenError::Address { url: url.clone(), error })?;
+    let client = client(&options)?;
     let failed = |error| OpenError::Redis { url: url.clone(), error };
     let timeout = Duration::from_millis(options.store.timeout_ms);
     let mut connection = driver::connect(&client, timeout).await.map_err(failed)?;
@@ -137,6 +133,22 @@ pub async fn open(options: Options) -> std::result::Result<RedisStore, OpenError
     tokio::spawn(listen(Arc::clone(&shared), client));
     tokio::spawn(trim(Arc::clone(&shared), reader.clone()));
     Ok(RedisStore(Asker { shared, reader }))
+}
+
+/// Whoever connects to the Redis at `options.store.url`.
+fn client(options: &Options) -> std::result::Result<Client, OpenError> {
+    if options.store.url.starts_with("rediss:") {
+        // Somebody else in this process may have chosen already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    let url = without_secrets(&options.store.url);
+    Client::open(options.store.url.as_str()).map_err(|error| OpenError::Address { url, error })
+}
+
+/// One connection, without a store behind it.
+pub(crate) async fn connection(options: &Options) -> std::result::Result<MultiplexedConnection, OpenError> {
+    let connected = driver::connect(&client(options)?, Duration::from_millis(options.store.timeout_ms)).await;
+    connected.map_err(|error| OpenError::Redis { url: without_secrets(&options.store.url), error })
 }
 
 /// An address without what is secret in it.

@@ -28,7 +28,7 @@ pub(super) const NOBODY: u32 = u32::MAX;
 
 /// Where a task stands in the scheduler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(super) enum Stage {
+pub enum Stage {
     /// Nowhere: finished, dead or forgotten.
     #[default]
     Out,

@@ -90,13 +90,13 @@ fn fill(path: &Path, size: u64, epoch: Epoch, mut pace: impl FnMut(u64)) -> io::
     Ok(file)
 }
 
-/// Opens a segment that is there.
+/// Opens a segment that is there, for reading, or for writing too.
 ///
 /// # Errors
 /// Those of opening, and `InvalidData` when it is another store's.
-pub fn open(dir: &Path, number: u64, epoch: Epoch) -> io::Result<Segment> {
+pub fn open(dir: &Path, number: u64, epoch: Epoch, write: bool) -> io::Result<Segment> {
     let path = path(dir, number);
-    let file = OpenOptions::new().read(true).write(true).open(&path)?;
+    let file = OpenOptions::new().read(true).write(write).open(&path)?;
     let size = file.metadata()?.len();
     let mut header = [0; 32];
     let whole = file.read_exact_at(&mut header, 0).is_ok();

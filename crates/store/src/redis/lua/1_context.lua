@@ -18,6 +18,7 @@
 --   dead                    sorted set: dead letters by order
 --   idem:<tenant>:<key>     string: the task that this idempotency key made; expires
 --   gateways, gateway:<id>  sorted set by the last sign of life; hash: its workers and the lanes that they serve
+--   migrating               hash: a store is being moved here (`redis/import/claim.rs`); there is no epoch yet, and no gateway opens it
 --   fence:<gateway>         string: the generation of its connection; older ones are refused
 --
 -- Most of the cost of a task is in commands and their arguments, not in bytes: what is read and written together is packed together,

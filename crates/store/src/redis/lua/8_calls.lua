@@ -129,6 +129,9 @@ end
 local function open(keys, args)
   call = redis.call
   local prefix, format, epoch, version, text, names = args[1], args[2], args[3], args[4], args[5], cmsgpack.unpack(args[6])
+  if call('EXISTS', prefix .. ':migrating') == 1 then
+    return redis.error_reply('MIGRATING squall migrate is moving a store to this prefix, or was stopped before it was done: run it again')
+  end
   local had = call('GET', prefix .. ':format') or (call('EXISTS', prefix .. ':epoch') == 1 and '1')
   if had and had ~= format then
     return redis.error_reply('FORMAT it was written in format ' .. had .. ', and this version knows format ' .. format ..

@@ -1,6 +1,6 @@
 //! The store in Redis against the suite that the embedded one passes, and what only it must do.
 
-mod model;
+pub(crate) mod model;
 mod several;
 
 use std::sync::Arc;

@@ -15,6 +15,8 @@ use crate::redis::{driver, encode, settings, views};
 use crate::{Delivery, Holder, Result, Settled, Settlement, TaskSpec, WorkerSpec};
 
 const GATEWAY: &str = "gateway";
+/// Where it lies.
+pub(crate) const PREFIX: &str = "p";
 
 struct Connected {
     id: ConnectionId,
@@ -25,11 +27,11 @@ struct Connected {
 }
 
 /// A store in Redis whose gateway is the test.
-struct InRedis {
+pub(crate) struct InRedis {
     connection: redis::Connection,
     options: Options,
     version: String,
-    now: Time,
+    pub(crate) now: Time,
     workers: Vec<Connected>,
     pulls: Vec<(String, u32)>,
     batches: u32,
@@ -37,13 +39,13 @@ struct InRedis {
 
 impl InRedis {
     /// A new one; whatever was there is gone.
-    fn new(redis: &Redis, options: &Options) -> Self {
+    pub(crate) fn new(redis: &Redis, options: &Options) -> Self {
         let client = redis::Client::open(redis.url()).expect("an address");
         let mut connection = client.get_connection().expect("a connection");
         redis::cmd("FLUSHDB").exec(&mut connection).expect("flushed");
         let (text, version) = settings::of(options);
         let lanes: Vec<&String> = options.lanes.keys().collect();
-        let mut open = library::call(&library().open, "p");
+        let mut open = library::call(&library().open, PREFIX);
         open.arg(library::FORMAT)
             .arg("epoch")
             .arg(&version)
@@ -78,7 +80,7 @@ impl InRedis {
             budget: 1_000,
         };
         let request = envelope.write(commands.iter().map(Vec::as_slice));
-        let mut call = library::call(&library().step, "p");
+        let mut call = library::call(&library().step, PREFIX);
         let answered: Vec<u8> = call.arg(request).query(&mut self.connection).expect("an answer");
         wire::answer(&answered).expect("an answer that makes sense")
     }
@@ -197,11 +199,17 @@ impl Subject for InRedis {
     }
 }
 
-#[test]
-fn behaves_like_the_model() {
+/// A Redis that has the library.
+pub(crate) fn with_library() -> Redis {
     let redis = Redis::start("no");
     let mut client = redis::Client::open(redis.url()).expect("an address").get_connection().expect("a connection");
     library().load_blocking(&mut client);
+    redis
+}
+
+#[test]
+fn behaves_like_the_model() {
+    let redis = with_library();
     let mut runner = TestRunner::new(RunnerConfig { cases: 100, failure_persistence: None, ..RunnerConfig::default() });
     let ran = runner.run(&prop::collection::vec(op(), 1..120), |ops| {
         let mut world = World::new(InRedis::new(&redis, &options()), options());
