@@ -52,6 +52,26 @@ impl Redis {
         self.port
     }
 
+    /// What it answers to a command, as it says it: `+OK`, `:7`, or the whole of an answer of several lines.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn ask(&self, words: &[&str]) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it is there");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        let mut command = format!("*{}\r\n", words.len());
+        for word in words {
+            command.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        }
+        // It closes the connection after the second, so that the answer ends.
+        command.push_str("*1\r\n$4\r\nQUIT\r\n");
+        stream.write_all(command.as_bytes()).expect("it listens");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer.trim_end().trim_end_matches("+OK").trim_end().to_owned()
+    }
+
     /// Kills it at once.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

@@ -12,6 +12,7 @@ mod config;
 mod crash;
 mod feed;
 mod metrics;
+mod migrate;
 mod sessions;
 mod several;
 mod tasks;
