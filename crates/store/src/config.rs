@@ -23,6 +23,9 @@ pub enum Durability {
 pub struct Config {
     /// Empty: the embedded store, in the data directory. `redis://…` or `rediss://…` (TLS): a Redis that several gateways share.
     pub url: String,
+    /// With `rediss://`: a file with the certificates (PEM) of the authorities that Redis's own must be signed by. Empty: those that the
+    /// system trusts.
+    pub ca_file: String,
     /// With Redis: what all keys begin with. Braces around it (`{squall}`) keep all of them in one slot of a cluster.
     pub key_prefix: String,
     /// With Redis: how long an answer may take; then the caller is told 503 and does not know what became of it.
@@ -57,6 +60,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             url: String::new(),
+            ca_file: String::new(),
             key_prefix: "squall".to_owned(),
             timeout_ms: 5_000,
             durability: Durability::Commit,

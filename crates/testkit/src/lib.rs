@@ -13,6 +13,6 @@ mod wait;
 
 pub use disk::SmallDisk;
 pub use process::{Exit, Setup, Squall};
-pub use redis::{Redis, free_port};
+pub use redis::{Redis, TlsRedis, free_port};
 pub use seed::Seed;
 pub use wait::{eventually, within};

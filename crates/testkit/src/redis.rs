@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,15 @@ pub struct Redis {
     port: u16,
     dir: tempfile::TempDir,
     fsync: &'static str,
+    more: Vec<String>,
+}
+
+/// One that speaks TLS too, with a certificate that an authority of its own signed.
+#[derive(Debug)]
+pub struct TlsRedis {
+    redis: Redis,
+    tls_port: u16,
+    certificates: tempfile::TempDir,
 }
 
 impl Redis {
@@ -26,18 +35,62 @@ impl Redis {
     /// When there is no `redis-server`, or it does not come up.
     #[must_use]
     pub fn start(fsync: &'static str) -> Self {
+        Self::start_with(fsync, &[])
+    }
+
+    /// The same with more arguments.
+    ///
+    /// # Panics
+    /// As [`Redis::start`].
+    #[must_use]
+    pub fn start_with(fsync: &'static str, more: &[&str]) -> Self {
+        let more: Vec<String> = more.iter().map(|&word| word.to_owned()).collect();
         let dir = tempfile::tempdir().expect("a temporary directory");
         // A port that was free a moment ago may be taken by now; then another one is.
         for _ in 0..20 {
             let port = free_port();
-            let mut child = spawn(dir.path(), port, fsync);
+            let mut child = spawn(dir.path(), port, fsync, &more);
             if is_up(&mut child, port) {
-                return Self { child, port, dir, fsync };
+                return Self { child, port, dir, fsync, more };
             }
             let _ = child.kill();
             let _ = child.wait();
         }
         panic!("redis-server did not come up");
+    }
+
+    /// One node of a cluster that has no slots yet; answers the port of its cluster bus too.
+    ///
+    /// # Panics
+    /// As [`Redis::start`].
+    #[must_use]
+    pub fn start_node() -> (Self, u16) {
+        let bus = free_port();
+        (Self::start_with("no", &["--cluster-enabled", "yes", "--cluster-port", &bus.to_string()]), bus)
+    }
+
+    /// A cluster of one node that has all slots.
+    ///
+    /// # Panics
+    /// As [`Redis::start`].
+    #[must_use]
+    pub fn start_cluster() -> (Self, u16) {
+        let (node, bus) = Self::start_node();
+        assert_eq!(node.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]), "+OK");
+        node.wait_for_cluster();
+        (node, bus)
+    }
+
+    /// Waits until it knows who has which slot.
+    ///
+    /// # Panics
+    /// When it does not in time.
+    pub fn wait_for_cluster(&self) {
+        let started = Instant::now();
+        while !self.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok") {
+            assert!(started.elapsed() < UP_WITHIN, "the cluster is not up: {}", self.ask(&["CLUSTER", "INFO"]));
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Where it listens.
@@ -84,8 +137,68 @@ impl Redis {
     /// When it does not come up.
     pub fn restart(&mut self) {
         self.kill();
-        self.child = spawn(self.dir.path(), self.port, self.fsync);
+        self.child = spawn(self.dir.path(), self.port, self.fsync, &self.more);
         assert!(is_up(&mut self.child, self.port), "redis-server did not come back");
+    }
+}
+
+impl TlsRedis {
+    /// Makes an authority and a certificate for 127.0.0.1, and starts a Redis with it.
+    ///
+    /// # Panics
+    /// When there is no `openssl`, or as [`Redis::start`].
+    #[must_use]
+    pub fn start() -> Self {
+        let certificates = tempfile::tempdir().expect("a temporary directory");
+        let openssl = |line: &str| {
+            let made = Command::new("openssl").args(line.split(' ')).current_dir(certificates.path()).output();
+            let made = made.expect("openssl is installed");
+            assert!(made.status.success(), "openssl {line}: {}", String::from_utf8_lossy(&made.stderr));
+        };
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+        std::fs::write(certificates.path().join("names"), "subjectAltName=IP:127.0.0.1\n").expect("written");
+        openssl(&format!("req -x509 {key} -days 2 -subj /CN=authority -keyout ca.key -out ca.pem"));
+        openssl(&format!("req {key} -subj /CN=redis -keyout redis.key -out redis.csr"));
+        openssl(
+            "x509 -req -in redis.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out redis.pem",
+        );
+        let tls_port = free_port();
+        let file = |name: &str| certificates.path().join(name).display().to_string();
+        let (port, pem, own_key, ca) = (tls_port.to_string(), file("redis.pem"), file("redis.key"), file("ca.pem"));
+        let redis = Redis::start_with(
+            "no",
+            &[
+                "--tls-port",
+                &port,
+                "--tls-cert-file",
+                &pem,
+                "--tls-key-file",
+                &own_key,
+                "--tls-ca-cert-file",
+                &ca,
+                "--tls-auth-clients",
+                "no",
+            ],
+        );
+        Self { redis, tls_port, certificates }
+    }
+
+    /// `rediss://…`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("rediss://127.0.0.1:{}/", self.tls_port)
+    }
+
+    /// The authority's certificate.
+    #[must_use]
+    pub fn ca_file(&self) -> PathBuf {
+        self.certificates.path().join("ca.pem")
+    }
+
+    /// The same Redis without TLS.
+    #[must_use]
+    pub fn plain(&self) -> &Redis {
+        &self.redis
     }
 }
 
@@ -110,12 +223,13 @@ fn program() -> OsString {
     std::env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
 }
 
-fn spawn(dir: &Path, port: u16, fsync: &str) -> Child {
+fn spawn(dir: &Path, port: u16, fsync: &str, more: &[String]) -> Child {
     let port = port.to_string();
     Command::new(program())
         .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
         .args(["--appendfsync", fsync, "--dir"])
         .arg(dir)
+        .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -138,12 +252,12 @@ fn is_up(child: &mut Child, port: u16) -> bool {
     false
 }
 
-/// It says PONG when it has read its files, not before.
+/// It says PONG, or asks for a password, when it has read its files, not before.
 fn answers(port: u16) -> Option<()> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
     stream.write_all(b"PING\r\n").ok()?;
     let mut answer = [0; 5];
     stream.read_exact(&mut answer).ok()?;
-    (&answer == b"+PONG").then_some(())
+    matches!(&answer, b"+PONG" | b"-NOAU").then_some(())
 }

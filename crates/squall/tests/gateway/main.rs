@@ -8,6 +8,7 @@
 mod support;
 
 mod bad_input;
+mod clocks;
 mod config;
 mod crash;
 mod feed;

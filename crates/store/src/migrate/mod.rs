@@ -249,6 +249,7 @@ async fn write_state(
 /// The side that is moved to.
 struct Target {
     connection: MultiplexedConnection,
+    options: Options,
     /// Without its password.
     url: String,
     prefix: String,
@@ -258,8 +259,13 @@ impl Target {
     async fn connect(options: &Options) -> Result<Self, MigrateError> {
         let mut patient = options.clone();
         patient.store.timeout_ms = patient.store.timeout_ms.max(PATIENCE.as_millis() as u64);
-        let connection = in_redis::connection(&patient).await?;
-        Ok(Self { connection, url: without_secrets(&options.store.url), prefix: options.store.key_prefix.clone() })
+        let (_, connection) = in_redis::address::reach(&patient).await?;
+        Ok(Self {
+            options: options.clone(),
+            connection,
+            url: without_secrets(&options.store.url),
+            prefix: options.store.key_prefix.clone(),
+        })
     }
 
     /// What time it is there.
@@ -271,7 +277,7 @@ impl Target {
     }
 
     fn failed(&self, error: RedisError) -> MigrateError {
-        in_redis::OpenError::Redis { url: self.url.clone(), error }.into()
+        in_redis::address::failed(&self.options, error).into()
     }
 
     fn notice(&self) -> String {

@@ -48,7 +48,7 @@ impl Moving<'_> {
         let mut options = model_options();
         options.store.url = self.redis.url();
         let (after, odd) = self.runtime.block_on(async {
-            let mut connection = in_redis::connection(&options).await.unwrap();
+            let mut connection = in_redis::address::reach(&options).await.unwrap().1;
             let mut writer = Writer::new(connection.clone(), PREFIX, None);
             import::numbers(&mut writer, &from.core, 0);
             import::tasks(&mut writer, &from.core, &options, |_| ()).await.unwrap();
@@ -579,7 +579,7 @@ async fn a_gap_that_was_there_is_told() {
     let records = store.read_feed(0, 10).await.unwrap().records;
     drop(store);
     let moved = in_redis::open(options.clone()).await.unwrap();
-    let connection = in_redis::connection(&options).await.unwrap();
+    let connection = in_redis::address::reach(&options).await.unwrap().1;
     let mut writer = Writer::new(connection, "squall", None);
     let mut events = import::Events::new();
     for event in records.iter().filter(|event| ![1, 4].contains(&event.offset)) {

@@ -1,10 +1,11 @@
 //! Redis as the store, for several gateways that act as one. Every batch of commands is one call of a function inside Redis, atomic
 //! as a whole; time is Redis's; no gateway remembers where a task is.
 //!
-//! In the order in which a command passes through: `encode` and `wire` write it, it waits as a `command`, `driver` sends what waits as
+//! `address` is where it lies. In the order in which a command passes through: `encode` and `wire` write it, it waits as a `command`, `driver` sends what waits as
 //! one batch and hands out the answers to those in `local`; `library` are the functions that decide (`lua/`, which says what each key
 //! is), `views` and `feed` read what is there; `import` puts a store there that was kept elsewhere. What an acknowledgement means is Redis's setting, `appendfsync`, and is said in `/health`.
 
+pub(crate) mod address;
 mod command;
 mod driver;
 mod encode;
@@ -24,8 +25,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::{FutureExt, ready};
-use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
-use redis::{Client, Cmd, RedisError};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Cmd, RedisError};
 use squall_protocol::dead_letter::Handled;
 use squall_protocol::task::Published;
 use squall_protocol::{
@@ -65,12 +66,31 @@ pub enum OpenError {
         error: RedisError,
     },
     /// It cannot be reached, or refuses.
-    #[error("cannot use the Redis at {url}: {error}")]
+    #[error("cannot use the Redis at {url}: {error}{}", address::advice(error))]
     Redis {
         /// As configured, without its password.
         url: String,
         /// Why.
         error: RedisError,
+    },
+    /// It is a cluster, and would spread our keys.
+    #[error(
+        "the Redis at {url} is a cluster, and keys below the prefix {prefix:?} would lie in several of its slots: put braces around \
+         it, as in store.key_prefix = \"{{squall}}\""
+    )]
+    Scattered {
+        /// As configured, without its password.
+        url: String,
+        /// As configured.
+        prefix: String,
+    },
+    /// The certificate authority's file cannot be read.
+    #[error("store.ca_file: cannot read {path}: {error}")]
+    Authority {
+        /// As configured.
+        path: String,
+        /// Why.
+        error: std::io::Error,
     },
     /// What it says makes no sense.
     #[error("the Redis at {url} holds something else below the prefix {prefix:?}: {why}")]
@@ -108,13 +128,11 @@ struct Asker {
 /// # Errors
 /// When Redis cannot be reached, is older than version 7, or refuses.
 pub async fn open(options: Options) -> std::result::Result<RedisStore, OpenError> {
-    let url = without_secrets(&options.store.url);
-    let client = client(&options)?;
-    let failed = |error| OpenError::Redis { url: url.clone(), error };
+    let (client, mut connection) = address::reach(&options).await?;
     let timeout = Duration::from_millis(options.store.timeout_ms);
-    let mut connection = driver::connect(&client, timeout).await.map_err(failed)?;
+    let failed = |error| address::failed(&options, error);
     let (inbox, commands) = mpsc::unbounded_channel();
-    let mut shared = Shared::new(options, inbox);
+    let mut shared = Shared::new(options.clone(), inbox);
     shared.epoch = introduce(&mut connection, &shared).await.map_err(failed)?;
     let head: Option<u64> = redis::cmd("GET")
         .arg(format!("{}:offset", shared.prefix))
@@ -133,22 +151,6 @@ pub async fn open(options: Options) -> std::result::Result<RedisStore, OpenError
     tokio::spawn(listen(Arc::clone(&shared), client));
     tokio::spawn(trim(Arc::clone(&shared), reader.clone()));
     Ok(RedisStore(Asker { shared, reader }))
-}
-
-/// Whoever connects to the Redis at `options.store.url`.
-fn client(options: &Options) -> std::result::Result<Client, OpenError> {
-    if options.store.url.starts_with("rediss:") {
-        // Somebody else in this process may have chosen already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    }
-    let url = without_secrets(&options.store.url);
-    Client::open(options.store.url.as_str()).map_err(|error| OpenError::Address { url, error })
-}
-
-/// One connection, without a store behind it.
-pub(crate) async fn connection(options: &Options) -> std::result::Result<MultiplexedConnection, OpenError> {
-    let connected = driver::connect(&client(options)?, Duration::from_millis(options.store.timeout_ms)).await;
-    connected.map_err(|error| OpenError::Redis { url: without_secrets(&options.store.url), error })
 }
 
 /// An address without what is secret in it.
