@@ -111,12 +111,12 @@ impl Shared {
     }
 }
 
-/// Loads the library and leaves our settings. Answers the epoch: the store's, or ours if it is new.
+/// Loads the library and leaves our settings. Answers the epoch: the store's, or another one if there was none, whatever we knew before.
 pub(super) async fn introduce(connection: &mut impl ConnectionLike, shared: &Shared) -> Result<Epoch, RedisError> {
     library().load(connection).await?;
     let lanes: Vec<&String> = shared.options.lanes.keys().collect();
     let mut open = library::call(&library().open, &shared.prefix);
-    open.arg(library::FORMAT).arg(shared.epoch.to_string());
+    open.arg(library::FORMAT).arg(Epoch::at(crate::now(), uuid::Uuid::new_v4().as_u128()).to_string());
     open.arg(&shared.settings_version).arg(&shared.settings).arg(wire::command(&lanes));
     let epoch: String = open.query_async(connection).await?;
     epoch.parse().map_err(|error: uuid::Error| {

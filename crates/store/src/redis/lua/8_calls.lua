@@ -90,13 +90,14 @@ local function step(keys, args)
   local fence_key = prefix .. ':fence:' .. request.gateway
   local names, wanted = request.lanes, {}
   for i, name in ipairs(names) do wanted[i] = keys_of_lane(prefix, name).lane end
-  local stored = call('MGET', prefix .. ':offset', prefix .. ':seq', prefix .. ':next', fence_key, unpack(wanted))
+  local stored = call('MGET', prefix .. ':offset', prefix .. ':seq', prefix .. ':next', fence_key, prefix .. ':epoch', unpack(wanted))
+  if not stored[5] then return redis.error_reply('NOSETTINGS the store is not there') end
   -- A batch whose sender has given it up may still lie in a socket: what it leased would reach nobody.
   local fence = tonumber(stored[4]) or 0
   if request.generation < fence then return redis.error_reply('FENCED a later connection of this gateway has taken over') end
   if request.generation > fence then call('SET', fence_key, request.generation) end
   local fetched = {}
-  for i, name in ipairs(names) do fetched[name] = stored[4 + i] end
+  for i, name in ipairs(names) do fetched[name] = stored[5 + i] end
   local c = context(prefix, request, stored, fetched)
   if not c then return redis.error_reply('NOSETTINGS the settings of this version are not there') end
   tick(c)

@@ -259,3 +259,26 @@ async fn redis_is_killed_under_load_and_nothing_acknowledged_is_lost() {
     }
     assert!(by_type["task_published"] >= acknowledged.len() as u64, "{by_type:?}");
 }
+
+/// Offsets that were given out must not be given to other events: a store that was emptied is another one, and is begun anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_was_emptied_is_another_store() {
+    let redis = Redis::start("everysec");
+    let options = options(&redis, Lane::default());
+    for wipe in [&["FLUSHALL"][..], &["DEL", "squall:epoch"]] {
+        let store = open(options.clone()).await.unwrap();
+        publish(&store, spec()).await;
+        let head = *store.feed_head().borrow();
+        let _ = redis.ask(wipe);
+        let refused = store.publish(&"t".into(), vec![spec()]).await.remove(0);
+        assert!(matches!(&refused, Err(Error::Unavailable(why)) if why.contains("restart")), "{refused:?}");
+        assert_eq!(redis.ask(&["EXISTS", "squall:seq"]) == ":1", wipe.len() > 1, "nothing was written");
+        eventually("it says so", LIMIT, async || store.health().detail.contains("restart").then_some(())).await;
+        let (again, epoch) = (open(options.clone()).await.unwrap(), store.epoch());
+        assert_ne!(again.epoch(), epoch);
+        publish(&again, spec()).await;
+        assert!(head >= 1 && again.health().ok);
+        again.close().await.unwrap();
+        let _ = redis.ask(&["FLUSHALL"]);
+    }
+}
