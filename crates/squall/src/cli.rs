@@ -40,7 +40,7 @@ pub(crate) enum Command {
     /// List, show, send back or delete the dead letters of a running gateway.
     #[command(alias = "dlq")]
     DeadLetters(DeadLettersArgs),
-    /// Move a stopped gateway's embedded store into Redis, so that it goes on there, with others.
+    /// Move a stopped gateway's embedded store into Redis.
     Migrate(MigrateArgs),
     /// Check the configuration, or show what holds.
     Config(ConfigArgs),
