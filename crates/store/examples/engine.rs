@@ -1,6 +1,6 @@
 //! How fast the engine is on this machine: `cargo run --release -p squall-store --example engine -- [commit|interval] [seconds]`;
 //! `-- redis://127.0.0.1:6379 [seconds]` measures the store in that Redis (and leaves it there, below prefixes of its own); `-- memory`
-//! says what a pending task costs in memory instead.
+//! says what a pending task and an active session cost in memory instead.
 //!
 //! Publishes 256-byte tasks over so many connections with so many in flight each, as a gateway would: what arrived in one read is one
 //! call. Then lets one worker take and acknowledge all of it. Prints rates, and the bare `fdatasync` of this disk beside them.
@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesOrdered;
-use squall_protocol::{ConnectionId, Time};
-use squall_store::config::{Config, Durability, Lane, Options};
+use squall_protocol::{ConnectionId, NewSession, Time};
+use squall_store::config::{Config, Durability, Lane, Options, Sessions};
 use squall_store::{Holder, SettleVerb, Settlement, Store, TaskSpec, WorkerSpec, embedded};
 
 fn spec(payload: &str) -> TaskSpec {
@@ -143,6 +144,7 @@ async fn memory() {
     let dir = tempfile::tempdir_in(".").expect("a temporary directory");
     let options = Options {
         store: Config { durability: Durability::Interval, ..Config::default() },
+        sessions: Sessions { max_concurrent: u64::MAX, max_per_tenant: u64::MAX, ..Sessions::default() },
         lanes: [("a".to_owned(), Lane { max_depth: u64::MAX, ..Lane::default() })].into(),
         ..Options::default()
     };
@@ -159,6 +161,14 @@ async fn memory() {
     println!("{:.0} bytes for each pending task", (rss[1] - rss[0]) / TASKS as f64);
     let counted = store.stats().await.expect("stats").task_bytes as f64 / (2 * TASKS) as f64;
     println!("{counted:.0} bytes are counted against max_task_bytes");
+
+    let before = resident_bytes();
+    let tenant: Arc<str> = "default".into();
+    for _ in 0..TASKS / 100 {
+        let new = (0..100).map(|_| store.create_session(&tenant, NewSession::default()));
+        assert!(join_all(new).await.iter().all(Result::is_ok));
+    }
+    println!("{:.0} bytes for each active session", (resident_bytes() - before) / TASKS as f64);
 }
 
 fn resident_bytes() -> f64 {

@@ -1,4 +1,5 @@
-//! What a task costs in Redis and in the gateway: `cargo run --release -p squall-store --example in_redis -- redis://127.0.0.1:6379 [tasks]`.
+//! What a task costs in Redis and in the gateway: `cargo run --release -p squall-store --example in_redis -- redis://127.0.0.1:6379 [tasks]
+//! [sessions]`.
 //!
 //! Publishes, delivers and acknowledges 256-byte tasks, so many in each call, and reads Redis's own figures between the steps:
 //! microseconds inside the library (`INFO commandstats`), of CPU of the whole server (`INFO cpu`), and of CPU of this process, which
@@ -76,11 +77,17 @@ fn told(what: &str, each: usize, tasks: usize, from: Spent, to: Spent) {
     );
 }
 
+fn taken(what: &str, number: usize, before: (f64, f64), after: (f64, f64)) {
+    let each = |bytes: f64| bytes / number as f64;
+    println!("{what}: {:.0} bytes in Redis, and {:.0} of the feed", each(after.0 - before.0), each(after.1 - before.1));
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let mut args = std::env::args().skip(1);
     let url = args.next().expect("the address of a Redis");
     let tasks: usize = args.next().and_then(|text| text.parse().ok()).unwrap_or(20_000);
+    let sessions: usize = args.next().and_then(|text| text.parse().ok()).unwrap_or(tasks);
     let client = redis::Client::open(url.as_str()).expect("an address");
     let mut probe = Probe(client.get_multiplexed_async_connection().await.expect("Redis answers"));
     let mut options = Options {
@@ -89,6 +96,7 @@ async fn main() {
     };
     options.store.url = url;
     options.store.key_prefix = format!("squall-cost-{}", uuid::Uuid::new_v4());
+    options.store.finished_tasks = usize::MAX;
     options.sessions.max_concurrent = u64::MAX;
     options.sessions.max_per_tenant = u64::MAX;
     let feed = format!("{}:feed", options.store.key_prefix);
@@ -111,31 +119,28 @@ async fn main() {
     let before = probe.memory(&feed).await;
     publish(&store, tasks, 100).await;
     let pending = probe.memory(&feed).await;
-    let each = |bytes: f64| bytes / tasks as f64;
-    println!(
-        "a pending task of 256 bytes: {:.0} bytes in Redis, and its event {:.0} more",
-        each(pending.0 - before.0),
-        each(pending.1 - before.1)
-    );
+    taken("a pending task of 256 bytes", tasks, before, pending);
+    let (worker, held) = deliver(&store, tasks, 100).await;
+    acknowledge(&store, worker, &held, 100).await;
+    taken("a finished task, as long as it is remembered", tasks, before, probe.memory(&feed).await);
+    store.close_worker(worker, true);
+
+    let before = probe.memory(&feed).await;
     let begun = probe.spent().await;
     let mut ids = Vec::new();
-    for _ in 0..tasks / 100 {
+    for _ in 0..sessions / 100 {
         let new = (0..100).map(|_| store.create_session(&"default".into(), NewSession::default()));
         ids.extend(join_all(new).await.into_iter().map(|session| session.expect("a session").id));
     }
     let created = probe.spent().await;
-    told("session", 100, tasks, begun, created);
+    told("session", 100, sessions, begun, created);
+    taken("an active session without metadata", sessions, before, probe.memory(&feed).await);
+    let begun = probe.spent().await;
     for ids in ids.chunks(100) {
         let beats = ids.iter().map(|id| store.heartbeat(None, id.clone()));
         assert!(join_all(beats).await.iter().all(Result::is_ok));
     }
-    told("heartbeat", 100, tasks, created, probe.spent().await);
-    let sessions = probe.memory(&feed).await;
-    println!(
-        "an active session without metadata: {:.0} bytes, and its event {:.0} more",
-        each(sessions.0 - pending.0),
-        each(sessions.1 - pending.1)
-    );
+    told("heartbeat", 100, sessions, begun, probe.spent().await);
     store.close().await.expect("closed");
 }
 
