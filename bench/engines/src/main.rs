@@ -42,14 +42,9 @@ impl Engine for Log {
         let spec = |i: u64| TaskSpec {
             lane: Some("a".into()),
             kind: "bench".into(),
-            priority: None,
             payload: payload(),
-            session: None,
-            key: None,
-            delay_ms: 0,
-            deadline_ms: None,
-            retry: None,
             idempotency_key: keyed.then(|| (first + i).to_string().into()),
+            ..TaskSpec::default()
         };
         let reply = self.store.publish(&"default".into(), (0..count as u64).map(spec).collect());
         reply.map(|results| assert!(results.iter().all(Result::is_ok))).boxed()

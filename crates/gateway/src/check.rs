@@ -57,6 +57,7 @@ pub(crate) fn task(new: NewTask<'_>, max_payload_bytes: usize) -> Result<TaskSpe
         deadline_ms: new.deadline_ms,
         retry: new.retry,
         idempotency_key: new.idempotency_key.map(|key| key.as_str().into()),
+        dead: None,
     })
 }
 

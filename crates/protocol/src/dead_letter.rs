@@ -18,9 +18,23 @@ pub enum DeadReason {
     DeadlineExceeded,
     /// Its session ended, and the lane's policy gives such tasks up.
     SessionEnded,
+    /// What came in from elsewhere could not be understood, or no rule says what it is.
+    Unparsable,
+    /// What came in from elsewhere was understood, and refused for good: a session that is not there, for example.
+    Refused,
 }
 
 impl DeadReason {
+    /// All reasons.
+    pub const ALL: [Self; 6] = [
+        Self::RetriesExhausted,
+        Self::Fatal,
+        Self::DeadlineExceeded,
+        Self::SessionEnded,
+        Self::Unparsable,
+        Self::Refused,
+    ];
+
     /// The name on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -29,6 +43,8 @@ impl DeadReason {
             Self::Fatal => "fatal",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::SessionEnded => "session_ended",
+            Self::Unparsable => "unparsable",
+            Self::Refused => "refused",
         }
     }
 }

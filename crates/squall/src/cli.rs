@@ -415,7 +415,7 @@ pub(crate) struct FilterArgs {
     #[arg(long)]
     kind: Option<String>,
     /// Given up for this reason.
-    #[arg(long, value_parser = PossibleValuesParser::new(REASONS.map(DeadReason::as_str)))]
+    #[arg(long, value_parser = PossibleValuesParser::new(DeadReason::ALL.map(DeadReason::as_str)))]
     reason: Option<String>,
     /// Of this session.
     #[arg(long)]
@@ -428,12 +428,9 @@ pub(crate) struct FilterArgs {
     since: Option<Time>,
 }
 
-const REASONS: [DeadReason; 4] =
-    [DeadReason::RetriesExhausted, DeadReason::Fatal, DeadReason::DeadlineExceeded, DeadReason::SessionEnded];
-
 impl From<FilterArgs> for DeadLetterFilter {
     fn from(args: FilterArgs) -> Self {
-        let reason = args.reason.and_then(|word| REASONS.into_iter().find(|reason| reason.as_str() == word));
+        let reason = args.reason.and_then(|word| DeadReason::ALL.into_iter().find(|reason| reason.as_str() == word));
         Self { lane: args.lane, kind: args.kind, reason, session: args.session, before: args.before, since: args.since }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use squall_protocol::{ConnectionId, LaneView, NackMode, Priority, TaskId, Time};
+use squall_protocol::{ConnectionId, DeadReason, LaneView, NackMode, Priority, TaskId, Time};
 
 use crate::config::{Config, Lane, Options, RetryPolicy};
 use crate::core::retry;
@@ -15,18 +15,56 @@ pub(crate) const TENANTS: [&str; 2] = ["acme", "zeta"];
 
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Publish { lane: usize, tenant: usize, priority: usize, key: Option<u8>, delay_ms: u64, deadline_ms: Option<u64> },
-    Open { tenant: Option<usize>, both: bool },
-    Close { worker: usize, release: bool },
-    Grant { worker: usize, more: u32 },
-    Ack { held: usize },
-    Nack { held: usize, mode: NackMode, delay_ms: Option<u64> },
-    Extend { held: usize, for_ms: u64 },
-    Cancel { task: usize },
-    Pull { lane: usize, credit: u32 },
-    Pause { lane: usize, for_ms: u64 },
-    Resume { lane: usize },
-    Pass { ms: u64 },
+    Publish {
+        lane: usize,
+        tenant: usize,
+        priority: usize,
+        key: Option<u8>,
+        delay_ms: u64,
+        deadline_ms: Option<u64>,
+        dead: bool,
+    },
+    Open {
+        tenant: Option<usize>,
+        both: bool,
+    },
+    Close {
+        worker: usize,
+        release: bool,
+    },
+    Grant {
+        worker: usize,
+        more: u32,
+    },
+    Ack {
+        held: usize,
+    },
+    Nack {
+        held: usize,
+        mode: NackMode,
+        delay_ms: Option<u64>,
+    },
+    Extend {
+        held: usize,
+        for_ms: u64,
+    },
+    Cancel {
+        task: usize,
+    },
+    Pull {
+        lane: usize,
+        credit: u32,
+    },
+    Pause {
+        lane: usize,
+        for_ms: u64,
+    },
+    Resume {
+        lane: usize,
+    },
+    Pass {
+        ms: u64,
+    },
     Restart,
 }
 
@@ -37,9 +75,10 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
             (0..2_usize, 0..2_usize, 0..3_usize, prop::option::of(0..3_u8)),
             prop_oneof![3 => Just(0), 1 => 1..3_000_u64],
             prop::option::weighted(0.3, 1..8_000_u64),
+            prop::bool::weighted(0.1),
         )
-            .prop_map(|((lane, tenant, priority, key), delay_ms, deadline_ms)| {
-                Op::Publish { lane, tenant, priority, key, delay_ms, deadline_ms }
+            .prop_map(|((lane, tenant, priority, key), delay_ms, deadline_ms, dead)| {
+                Op::Publish { lane, tenant, priority, key, delay_ms, deadline_ms, dead }
             }),
         1 => (prop::option::weighted(0.3, 0..2_usize), any::<bool>()).prop_map(|(tenant, both)| Op::Open { tenant, both }),
         1 => (any::<usize>(), any::<bool>()).prop_map(|(worker, release)| Op::Close { worker, release }),
@@ -267,8 +306,8 @@ impl<S: Subject> World<S> {
             matches!(place, Where::Leased { expires, holder: by, .. } if by == holder && *expires > now)
         });
         match op.clone() {
-            Op::Publish { lane, tenant, priority, key, delay_ms, deadline_ms } => {
-                self.publish((lane, tenant, priority, key), delay_ms, deadline_ms);
+            Op::Publish { lane, tenant, priority, key, delay_ms, deadline_ms, dead } => {
+                self.publish((lane, tenant, priority, key), delay_ms, deadline_ms, dead);
             }
             Op::Open { tenant, both } => {
                 self.serial += 1;
@@ -350,6 +389,7 @@ impl<S: Subject> World<S> {
         (lane, tenant, priority, key): (usize, usize, usize, Option<u8>),
         delay_ms: u64,
         deadline_ms: Option<u64>,
+        dead: bool,
     ) {
         let spec = TaskSpec {
             lane: Some(LANES[lane].into()),
@@ -362,9 +402,10 @@ impl<S: Subject> World<S> {
             deadline_ms,
             retry: None,
             idempotency_key: None,
+            dead: dead.then(|| (DeadReason::Unparsable, "rubbish".into())),
         };
         let id = self.subject.publish(TENANTS[tenant], spec);
-        let place = Where::Waits { due: self.now.plus_ms(delay_ms) };
+        let place = if dead { Where::Dead } else { Where::Waits { due: self.now.plus_ms(delay_ms) } };
         let seq = self.published.len();
         self.published.push(id);
         let deadline = deadline_ms.map(|ms| self.now.plus_ms(ms));

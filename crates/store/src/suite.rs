@@ -49,6 +49,7 @@ macro_rules! store_test_suite {
             a_nack_may_pause_the_lane,
             retries_end_among_the_dead_letters,
             fatal_is_for_good_and_a_replay_brings_it_back,
+            what_cannot_be_done_is_a_dead_letter_at_once,
             replays_are_capped_and_leave_a_trail,
             dead_letters_are_listed_filtered_and_purged,
             a_lane_keeps_only_so_many_dead_letters,
@@ -464,6 +465,47 @@ pub(crate) async fn fatal_is_for_good_and_a_replay_brings_it_back(backend: &impl
     assert!(matches!(store.dead_letter(None, id).await, Err(Error::NotFound { .. })));
     let again = pull_one(&*store).await;
     assert_eq!((again.task.id, again.attempt), (id, 1), "with all its attempts before it");
+}
+
+pub(crate) async fn what_cannot_be_done_is_a_dead_letter_at_once(backend: &impl Backend) {
+    let mut options = options();
+    options.lanes.get_mut("a").unwrap().max_depth = 1;
+    let store = backend.open(options.clone()).await;
+    let waits = publish(&*store, spec("1")).await;
+    let rubbish = || TaskSpec {
+        dead: Some((DeadReason::Unparsable, "it is not JSON".into())),
+        idempotency_key: Some("once".into()),
+        ..spec("\"rub\\\"bish\"")
+    };
+    // A lane that is full has room for what does not wait in it.
+    let id = publish(&*store, rubbish()).await;
+    let again = store.publish(&tenant(), vec![rubbish()]).await.remove(0).unwrap();
+    assert_eq!((again.id, again.duplicate), (id, true));
+    let nowhere = TaskSpec { lane: Some("nowhere".into()), ..rubbish() };
+    assert_eq!(publish(&*store, TaskSpec { idempotency_key: None, ..nowhere }).await.to_string().len(), 36);
+    let store = {
+        store.close().await.unwrap();
+        drop(store);
+        backend.open(options).await
+    };
+    let dead = store.dead_letter(None, id).await.unwrap();
+    assert_eq!((dead.reason, dead.detail.as_str(), dead.attempts), (DeadReason::Unparsable, "it is not JSON", 0));
+    assert_eq!((dead.failures.len(), dead.payload.unwrap().get()), (0, "\"rub\\\"bish\""));
+    let lane = store.lane("a").await.unwrap();
+    assert_eq!((lane.ready.normal, lane.dead_letters), (1, 2));
+    let told = store.read_feed(0, 100).await.unwrap().records;
+    let of_it: Vec<_> = told.iter().filter(|event| event.entity_id == id.to_string()).collect();
+    assert_eq!(
+        of_it.iter().map(|event| &*event.event_type).collect::<Vec<_>>(),
+        ["task_published", "task_dead_lettered"]
+    );
+    assert!(of_it[1].data.get().contains(r#""reason":"unparsable","detail":"it is not JSON""#), "{}", of_it[1].data);
+    // It can be sent to its lane like any other, when there is room.
+    let how = || ReplayHow { by: "ops".into(), rate_per_s: None, limit: None };
+    assert!(matches!(store.replay(None, Which::One(id), how()).await, Err(Error::LaneFull { .. })));
+    store.cancel(None, waits).await.unwrap();
+    store.replay(None, Which::One(id), how()).await.unwrap();
+    assert_eq!(pull_one(&*store).await.task.id, id);
 }
 
 pub(crate) async fn replays_are_capped_and_leave_a_trail(backend: &impl Backend) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use squall_protocol::dead_letter::DeadLetterFilter;
 use squall_protocol::{
-    ConnectionId, FeedRecord, Gap, LaneView, NackMode, Priority, Receipt, RetryOverride, SessionId, SessionState,
-    TaskId, Time,
+    ConnectionId, DeadReason, FeedRecord, Gap, LaneView, NackMode, Priority, Receipt, RetryOverride, SessionId,
+    SessionState, TaskId, Time,
 };
 use tokio::sync::mpsc;
 
@@ -32,6 +32,9 @@ pub struct TaskSpec {
     pub retry: Option<RetryOverride>,
     /// For the window of [`crate::Config::idempotency_window_ms`].
     pub idempotency_key: Option<Box<str>>,
+    /// It cannot be done as it is: it becomes a dead letter in the same change, for this reason and in these words. Its lane's depth
+    /// is not asked, for it does not wait there.
+    pub dead: Option<(DeadReason, Box<str>)>,
 }
 
 /// What does not change while a task lives; shared by the store and all that deliver it.

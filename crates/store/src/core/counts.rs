@@ -61,8 +61,7 @@ impl Outcome {
 }
 
 /// The reasons of dead letters, in the order of their numbers.
-pub const REASONS: [DeadReason; 4] =
-    [DeadReason::RetriesExhausted, DeadReason::Fatal, DeadReason::DeadlineExceeded, DeadReason::SessionEnded];
+pub const REASONS: [DeadReason; 6] = DeadReason::ALL;
 
 /// Counts of one lane: by priority and outcome, and dead letters by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

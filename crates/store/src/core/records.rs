@@ -238,6 +238,10 @@ pub enum StoredReason {
     DeadlineExceeded,
     /// Its session ended.
     SessionEnded,
+    /// It could not be understood.
+    Unparsable,
+    /// It was understood, and refused for good.
+    Refused,
 }
 
 impl From<DeadReason> for StoredReason {
@@ -247,6 +251,8 @@ impl From<DeadReason> for StoredReason {
             DeadReason::Fatal => Self::Fatal,
             DeadReason::DeadlineExceeded => Self::DeadlineExceeded,
             DeadReason::SessionEnded => Self::SessionEnded,
+            DeadReason::Unparsable => Self::Unparsable,
+            DeadReason::Refused => Self::Refused,
         }
     }
 }
@@ -258,6 +264,8 @@ impl From<StoredReason> for DeadReason {
             StoredReason::Fatal => Self::Fatal,
             StoredReason::DeadlineExceeded => Self::DeadlineExceeded,
             StoredReason::SessionEnded => Self::SessionEnded,
+            StoredReason::Unparsable => Self::Unparsable,
+            StoredReason::Refused => Self::Refused,
         }
     }
 }

@@ -246,6 +246,7 @@ impl<'a> Life<'a> {
             retry: (rng.u8(..4) == 0)
                 .then(|| squall_protocol::RetryOverride { max: Some(0), ..squall_protocol::RetryOverride::default() }),
             idempotency_key: key.clone().map(Into::into),
+            dead: (rng.u8(..8) == 0).then(|| (squall_protocol::DeadReason::Unparsable, "it is not \"JSON\" ü".into())),
         };
         // A session that is another tenant's, or has ended, is refused; that is a state of affairs too.
         if let Ok(published) = self.store.publish(&tenant.into(), vec![spec]).await.remove(0) {

@@ -76,6 +76,7 @@ pub(super) fn publish_command(options: &Options, tenant: &str, tasks: &[TaskSpec
             deadline: spec.deadline_ms.map(|ms| ms.min(MAX_MS)),
             idempotency_key: spec.idempotency_key.as_deref(),
             asked: spec.lane.as_deref().unwrap_or_default(),
+            dead: spec.dead.as_ref().map(|(reason, detail)| (reason.as_str(), &**detail)),
         }
     });
     (wire::publish(tenant, new), ids)

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use serde::de::{DeserializeOwned, IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::core::counts::REASONS;
 use crate::{Error, Result};
 
 /// A command as the library takes it: an array, its name first.
@@ -40,6 +41,8 @@ pub(super) struct NewTask<'a> {
     pub idempotency_key: Option<&'a str>,
     /// The lane that was asked for, for a refusal.
     pub asked: &'a str,
+    /// Why it is a dead letter at once, and in words.
+    pub dead: Option<(&'static str, &'a str)>,
 }
 
 /// Publishing these tasks, as the library takes it.
@@ -51,7 +54,7 @@ pub(super) fn publish<'a>(tenant: &str, tasks: impl ExactSizeIterator<Item = New
     rmp::encode::write_str(&mut out, tenant).expect(write);
     rmp::encode::write_array_len(&mut out, tasks.len() as u32).expect(write);
     for task in tasks {
-        rmp::encode::write_array_len(&mut out, 7).expect(write);
+        rmp::encode::write_array_len(&mut out, 8).expect(write);
         rmp::encode::write_str(&mut out, &task.id).expect(write);
         // As a text, though it is none: Lua knows no other.
         let packed = pack(&task.identity);
@@ -68,6 +71,14 @@ pub(super) fn publish<'a>(tenant: &str, tasks: impl ExactSizeIterator<Item = New
             None => rmp::encode::write_nil(&mut out).expect(write),
         }
         rmp::encode::write_str(&mut out, task.asked).expect(write);
+        match task.dead {
+            Some((reason, detail)) => {
+                rmp::encode::write_array_len(&mut out, 2).expect(write);
+                rmp::encode::write_str(&mut out, reason).expect(write);
+                rmp::encode::write_str(&mut out, detail).expect(write);
+            }
+            None => rmp::encode::write_nil(&mut out).expect(write),
+        }
     }
     out
 }
@@ -214,7 +225,7 @@ pub(super) struct Answer {
     /// The feed's end.
     pub head: u64,
     /// By lane: priority times ten and outcome, and how often, in turn; dead letters by reason.
-    pub counts: Vec<(String, Vec<u64>, [u64; 4])>,
+    pub counts: Vec<(String, Vec<u64>, [u64; REASONS.len()])>,
     /// Refused without a lane, sessions refused, ended three ways, dead letters dropped.
     pub rest: [u64; 6],
     /// The other gateways had not known this one, or had taken it for gone.

@@ -22,7 +22,8 @@ const RECORD_BYTES: usize = 200;
 pub fn publish_bytes(spec: &TaskSpec) -> usize {
     let text = |text: &Option<Box<str>>| text.as_deref().map_or(0, str::len);
     let texts = spec.payload.len() + spec.kind.len() + text(&spec.key) + text(&spec.idempotency_key);
-    RECORD_BYTES + texts + spec.session.as_ref().map_or(0, |id| id.as_str().len())
+    let dead = spec.dead.as_ref().map_or(0, |(_, detail)| RECORD_BYTES + spec.kind.len() + detail.len());
+    RECORD_BYTES + texts + dead + spec.session.as_ref().map_or(0, |id| id.as_str().len())
 }
 
 impl Core {
@@ -73,7 +74,7 @@ impl Core {
             }
         }
         let queues = &self.scheduler.lanes[lane as usize];
-        if queues.depth() >= queues.settings.max_depth {
+        if spec.dead.is_none() && queues.depth() >= queues.settings.max_depth {
             return Err(Error::LaneFull {
                 lane: self.state.lanes.name(lane).to_string(),
                 max_depth: queues.settings.max_depth,
@@ -111,6 +112,9 @@ impl Core {
         if let Some(slot) = self.record(&record) {
             self.scheduler.enter(slot, &self.state, &mut self.timers, now);
             self.watch_deadline(slot);
+            if let Some((reason, detail)) = &spec.dead {
+                self.bury(slot, *reason, detail, false);
+            }
         }
         Ok(Published { id: body.id, duplicate: false })
     }

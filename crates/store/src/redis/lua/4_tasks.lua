@@ -4,10 +4,10 @@ local verbs = {}
 
 local function has(scope, tenant) return scope == '' or scope == tenant end
 
--- s: id, i of the task as it is kept, payload, delay, deadline, idempotency key. The lane is the caller's own choice among those that it
--- has configured; empty: there is none.
+-- s: id, i of the task as it is kept, payload, delay, deadline, idempotency key, lane that was asked for, reason and words of
+-- a dead letter. The lane is the caller's own choice among those that it has configured; empty: there is none.
 local function publish_one(c, tenant, s)
-  local id, packed, payload, delay = s[1], s[2], s[3], s[4]
+  local id, packed, payload, delay, dead = s[1], s[2], s[3], s[4], s[8]
   local i = cmsgpack.unpack(packed)
   local name, level, session = i[2], i[3], i[5]
   if name == '' then
@@ -34,7 +34,7 @@ local function publish_one(c, tenant, s)
     end
     idle_ms = tonumber(got[3])
   end
-  if depth(L) >= L.set.max_depth then
+  if not dead and depth(L) >= L.set.max_depth then
     count(c, name, level, 'refused')
     return refusal('lane_full', name, L.set.max_depth)
   end
@@ -55,6 +55,7 @@ local function publish_one(c, tenant, s)
   if T.deadline then times = times .. ' deadline=' .. whole(T.deadline) end
   event(c, 'task_published', id, tenant, i[8] .. ',"payload_bytes":' .. #payload, times)
   count(c, name, level, 'published')
+  if dead then bury(c, L, T, dead[1], dead[2], false) end
   return 1
 end
 

@@ -120,7 +120,8 @@ local function step(keys, args)
       flat[#flat + 1] = number
     end
     counts[#counts + 1] = { name, flat,
-      { died.retries_exhausted or 0, died.fatal or 0, died.deadline_exceeded or 0, died.session_ended or 0 } }
+      { died.retries_exhausted or 0, died.fatal or 0, died.deadline_exceeded or 0, died.session_ended or 0, died.unparsable or 0,
+        died.refused or 0 } }
   end
   return cmsgpack.pack({ replies, out, c.now, c.wake or -1, c.more, c.head, counts,
     { c.no_lane, c.sessions_refused, c.sessions_ended[1], c.sessions_ended[2], c.sessions_ended[3], c.dropped }, new })
