@@ -11,6 +11,7 @@
 //!   and answers all; snapshots and recovery;
 //! - [`redis`]: the same decisions inside a Redis that several gateways share;
 //! - [`migrate`]: from the one to the other;
+//! - [`ingest`]: what other programs leave in Redis, shown until it is stored;
 //! - [`config`], [`error`], [`metrics`].
 //!
 //! What a record looks like on disk is this crate's own business, versioned and checksummed; wire types are not stored.
@@ -19,6 +20,7 @@ pub mod config;
 pub mod core;
 pub mod embedded;
 pub mod error;
+pub mod ingest;
 pub mod metrics;
 pub mod migrate;
 #[cfg(test)]

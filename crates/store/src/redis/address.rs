@@ -10,21 +10,24 @@ use super::{OpenError, driver, without_secrets};
 use crate::config::Options;
 
 /// Nodes that are asked one after the other, each of which knows another one that should have our keys.
-const HOPS: usize = 4;
+pub(crate) const HOPS: usize = 4;
 
-/// Whoever connects to the Redis at `options.store.url`.
-fn client(options: &Options) -> Result<Client, OpenError> {
-    let url = options.store.url.as_str();
+/// Whoever connects to the Redis at `url`, which is not done yet; with TLS, one that an authority in `ca_file` has signed, if there is such
+/// a file.
+///
+/// # Errors
+/// When the address makes no sense, or the file cannot be read.
+pub(crate) fn client(url: &str, ca_file: &str) -> Result<Client, OpenError> {
     let wrong = |error| OpenError::Address { url: without_secrets(url), error };
     if !url.starts_with("rediss:") {
         return Client::open(url).map_err(wrong);
     }
     // Somebody else in this process may have chosen already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    if options.store.ca_file.is_empty() {
+    if ca_file.is_empty() {
         return Client::open(url).map_err(wrong);
     }
-    let path = options.store.ca_file.clone();
+    let path = ca_file.to_owned();
     match std::fs::read(&path) {
         Ok(pem) => {
             Client::build_with_tls(url, TlsCertificates { client_tls: None, root_cert: Some(pem) }).map_err(wrong)
@@ -39,7 +42,7 @@ fn client(options: &Options) -> Result<Client, OpenError> {
 /// When it cannot be reached, refuses, or is a cluster and our keys would be in several places.
 pub(crate) async fn reach(options: &Options) -> Result<(Client, MultiplexedConnection), OpenError> {
     let timeout = Duration::from_millis(options.store.timeout_ms);
-    let mut client = client(options)?;
+    let mut client = client(&options.store.url, &options.store.ca_file)?;
     let mut hops = 0;
     loop {
         let failed = |error| failed(options, error);
@@ -59,7 +62,7 @@ pub(crate) async fn reach(options: &Options) -> Result<(Client, MultiplexedConne
 }
 
 /// A client of the node that this one says has our keys.
-fn redirected(client: &Client, error: &RedisError) -> Option<Client> {
+pub(crate) fn redirected(client: &Client, error: &RedisError) -> Option<Client> {
     let (node, _) = error.redirect_node()?;
     let (name, port) = node.rsplit_once(':')?;
     let port = port.parse().ok()?;
