@@ -14,6 +14,7 @@ use crate::auth::Tokens;
 use crate::config::Config;
 use crate::error::Refusal;
 use crate::feed::Hub;
+use crate::ingest;
 use crate::metrics::Metrics;
 
 /// One gateway.
@@ -23,6 +24,8 @@ pub(crate) struct App {
     pub(crate) tokens: Tokens,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Metrics,
+    /// How its sources of work in Redis stand.
+    pub(crate) ingest: Vec<Arc<ingest::Status>>,
     /// Requests that are being answered.
     pub(crate) requests: Arc<Semaphore>,
     /// Cancelled when no new work is taken: health says so, workers are sent away with their leases returned.
@@ -37,7 +40,7 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(config: Config, store: Arc<dyn Store>) -> Arc<Self> {
+    pub(crate) fn new(config: Config, store: Arc<dyn Store>, ingest: Vec<Arc<ingest::Status>>) -> Arc<Self> {
         let hub = Hub::new(Arc::clone(&store), &config.feed);
         Arc::new(Self {
             tokens: Tokens::new(&config.auth),
@@ -51,6 +54,7 @@ impl App {
             random: AtomicU64::new(uuid::Uuid::new_v4().as_u64_pair().0),
             hub,
             store,
+            ingest,
             config,
         })
     }

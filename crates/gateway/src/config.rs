@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use squall_protocol::Priority;
 use squall_store::config as store;
 
+use crate::rules::Becomes;
+
 /// All sections that the gateway reads.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -31,6 +33,8 @@ pub struct Config {
     pub lanes: BTreeMap<String, store::Lane>,
     /// What comes in from elsewhere.
     pub hooks: Hooks,
+    /// What is fetched from elsewhere.
+    pub ingest: Ingest,
 }
 
 /// `[server]`.
@@ -258,6 +262,87 @@ pub struct GithubRule {
     pub priority: Option<Priority>,
 }
 
+/// `[ingest]`.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ingest {
+    /// What other programs push to Redis.
+    pub redis: RedisIngest,
+}
+
+/// `[ingest.redis]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedisIngest {
+    /// The Redis, 6.2 or later; empty: that of `store.url`. With `rediss://` it is trusted as `store.ca_file` says. Each list and each
+    /// stream has a connection of its own.
+    pub url: String,
+    /// Lists that other programs `RPUSH` to. An item leaves its list only when it is stored.
+    pub lists: Vec<String>,
+    /// Streams that other programs `XADD` to. An entry is acknowledged only when it is stored.
+    pub streams: Vec<String>,
+    /// The consumer group of the streams; it begins with the oldest entry that is there when it is made.
+    pub group: String,
+    /// Whose tasks and sessions they become.
+    pub tenant: String,
+    /// Items that are fetched at a time, from 1 to 1,000.
+    pub batch: usize,
+    /// Whose dead letters what makes no sense becomes. Absent: `tasks.default_lane`.
+    pub dead_letter_lane: Option<String>,
+    /// Which event becomes which task; the first rule that matches decides, and an event without a rule is a dead letter. No rules:
+    /// every event is what it says it is. `session:create`, `session:update` and `session:end` need no rule.
+    pub rules: Vec<IngestRule>,
+}
+
+impl Default for RedisIngest {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            lists: Vec::new(),
+            streams: Vec::new(),
+            group: "squall".into(),
+            tenant: default_tenant(),
+            batch: 100,
+            dead_letter_lane: None,
+            rules: Vec::new(),
+        }
+    }
+}
+
+/// `[[ingest.redis.rules]]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IngestRule {
+    /// The list or stream. Absent or `*`: any.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// The item's `type`. `*` is any, or none.
+    pub event: String,
+    /// The lane; absent: the item's `lane`, or the default lane.
+    #[serde(default)]
+    pub lane: Option<String>,
+    /// The kind; absent: the event.
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// The priority; absent: the item's `priority`, or the lane's.
+    #[serde(default)]
+    pub priority: Option<Priority>,
+}
+
+impl GithubRule {
+    /// What an event becomes.
+    pub(crate) fn becomes(&self) -> Becomes<'_> {
+        Becomes { lane: self.lane.as_deref(), kind: self.kind.as_deref(), priority: self.priority }
+    }
+}
+
+impl IngestRule {
+    /// What an event becomes.
+    pub(crate) fn becomes(&self) -> Becomes<'_> {
+        Becomes { lane: self.lane.as_deref(), kind: self.kind.as_deref(), priority: self.priority }
+    }
+}
+
 /// A value that makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {message}")]
@@ -295,7 +380,8 @@ impl Config {
         if let Some(lane) = &self.tasks.default_lane {
             self.known_lane("tasks.default_lane", lane)?;
         }
-        self.validate_hooks()
+        self.validate_hooks()?;
+        self.validate_ingest()
     }
 
     fn known_lane(&self, path: &str, lane: &str) -> Result<(), ConfigError> {
@@ -415,21 +501,75 @@ impl Config {
         }
         for (i, rule) in self.hooks.github.rules.iter().enumerate() {
             let path = |field: &str| format!("hooks.github.rules[{i}].{field}");
-            if rule.event.is_empty() {
-                return Err(error(&path("event"), "is empty; \"*\" is any event"));
+            self.validate_rule(&path, &rule.event, rule.becomes())?;
+            if rule.lane.is_none() && self.tasks.default_lane.is_none() {
+                return Err(error(&path("lane"), "is absent, and there is no tasks.default_lane"));
             }
-            match &rule.lane {
-                Some(lane) => self.known_lane(&path("lane"), lane)?,
-                None if self.tasks.default_lane.is_none() => {
-                    return Err(error(&path("lane"), "is absent, and there is no tasks.default_lane"));
-                }
-                None => {}
+        }
+        Ok(())
+    }
+
+    fn validate_rule(&self, path: &dyn Fn(&str) -> String, event: &str, to: Becomes<'_>) -> Result<(), ConfigError> {
+        if event.is_empty() {
+            return Err(error(&path("event"), "is empty; \"*\" is any event"));
+        }
+        if let Some(lane) = to.lane {
+            self.known_lane(&path("lane"), lane)?;
+        }
+        match to.kind {
+            Some(kind) if !(1..=128).contains(&kind.len()) => Err(error(&path("kind"), "is 1 to 128 bytes")),
+            _ => Ok(()),
+        }
+    }
+
+    fn validate_ingest(&self) -> Result<(), ConfigError> {
+        let ingest = &self.ingest.redis;
+        let path = |field: &str| format!("ingest.redis.{field}");
+        if !(ingest.url.is_empty() || ingest.url.starts_with("redis://") || ingest.url.starts_with("rediss://")) {
+            return Err(error(&path("url"), "is neither empty, for that of store.url, nor redis://… or rediss://…"));
+        }
+        validate_tenant(&path("tenant"), &ingest.tenant)?;
+        if ingest.group.is_empty() {
+            return Err(error(&path("group"), "is empty"));
+        }
+        if !(1..=1_000).contains(&ingest.batch) {
+            return Err(error(&path("batch"), format!("is {}: it is 1 to 1,000", ingest.batch)));
+        }
+        if let Some(lane) = &ingest.dead_letter_lane {
+            self.known_lane(&path("dead_letter_lane"), lane)?;
+        }
+        let lists = ingest.lists.iter().enumerate().map(|(i, name)| (format!("lists[{i}]"), name));
+        let streams = ingest.streams.iter().enumerate().map(|(i, name)| (format!("streams[{i}]"), name));
+        let sources: Vec<(String, &String)> = lists.chain(streams).collect();
+        for (i, (field, name)) in sources.iter().enumerate() {
+            if !(1..=256).contains(&name.len()) {
+                return Err(error(&path(field), "a name is 1 to 256 bytes"));
             }
-            if let Some(kind) = &rule.kind
-                && !(1..=128).contains(&kind.len())
+            if let Some((other, _)) = sources[..i].iter().find(|(_, other)| other == name) {
+                return Err(error(&path(field), format!("{name:?} is {} already", path(other))));
+            }
+        }
+        for (i, rule) in ingest.rules.iter().enumerate() {
+            let path = |field: &str| format!("ingest.redis.rules[{i}].{field}");
+            self.validate_rule(&path, &rule.event, rule.becomes())?;
+            if let Some(source) = rule.source.as_deref().filter(|source| *source != "*")
+                && !sources.iter().any(|(_, name)| *name == source)
             {
-                return Err(error(&path("kind"), "is 1 to 128 bytes"));
+                let message = format!("{source:?} is neither among ingest.redis.lists nor ingest.redis.streams");
+                return Err(error(&path("source"), message));
             }
+        }
+        if sources.is_empty() {
+            return Ok(());
+        }
+        if ingest.url.is_empty() && self.store.url.is_empty() {
+            return Err(error(
+                &path("url"),
+                "is empty, and so is store.url: say which Redis has these lists or streams",
+            ));
+        }
+        if ingest.dead_letter_lane.is_none() && self.tasks.default_lane.is_none() {
+            return Err(error(&path("dead_letter_lane"), "is absent, and there is no tasks.default_lane"));
         }
         Ok(())
     }
@@ -500,6 +640,18 @@ mod tests {
         config
     }
 
+    fn fetch(config: &mut Config) -> &mut RedisIngest {
+        let redis = &mut config.ingest.redis;
+        redis.url = "redis://localhost".into();
+        redis.lists = vec!["l".into()];
+        redis
+    }
+
+    fn rule(source: Option<&str>, event: &str) -> IngestRule {
+        let source = source.map(Into::into);
+        IngestRule { source, event: event.into(), lane: None, kind: None, priority: None }
+    }
+
     #[test]
     fn what_makes_no_sense_is_named() {
         type Break = fn(&mut Config);
@@ -519,6 +671,28 @@ mod tests {
             (|c| c.store.key_prefix = "a b".into(), "store.key_prefix", "blank"),
             (|c| c.hooks.github.secret = Some(String::new()), "hooks.github.secret", "anybody"),
             (|c| c.server.max_body_bytes = 1_024, "tasks.max_payload_bytes", "max_body_bytes"),
+            (|c| c.ingest.redis.lists = vec!["l".into()], "ingest.redis.url", "store.url"),
+            (|c| c.ingest.redis.url = "localhost:6379".into(), "ingest.redis.url", "redis://"),
+            (|c| c.ingest.redis.batch = 0, "ingest.redis.batch", "1 to 1,000"),
+            (|c| c.ingest.redis.tenant = String::new(), "ingest.redis.tenant", "1 to 64"),
+            (|c| c.ingest.redis.dead_letter_lane = Some("x".into()), "ingest.redis.dead_letter_lane", "lanes are gpt4"),
+            (|c| fetch(c).streams = vec![String::new()], "ingest.redis.streams[0]", "1 to 256"),
+            (|c| fetch(c).streams = vec!["s".into(), "l".into()], "ingest.redis.streams[1]", "ingest.redis.lists[0]"),
+            (|c| fetch(c).rules = vec![rule(None, "")], "ingest.redis.rules[0].event", "any event"),
+            (|c| fetch(c).rules = vec![rule(Some("m"), "*")], "ingest.redis.rules[0].source", "neither among"),
+            (
+                |c| fetch(c).rules = vec![IngestRule { lane: Some("gtp4".into()), ..rule(None, "*") }],
+                "ingest.redis.rules[0].lane",
+                "lanes are gpt4",
+            ),
+            (
+                |c| {
+                    fetch(c);
+                    c.tasks.default_lane = None;
+                },
+                "ingest.redis.dead_letter_lane",
+                "no tasks.default_lane",
+            ),
             (
                 |c| {
                     c.auth.tokens.push(Token {
@@ -533,6 +707,9 @@ mod tests {
             ),
         ];
         assert_eq!(with_lane().validate(), Ok(()));
+        let mut fetching = with_lane();
+        fetch(&mut fetching).rules = vec![rule(Some("l"), "*"), rule(Some("*"), "x")];
+        assert_eq!(fetching.validate(), Ok(()));
         for (break_it, path, words) in cases {
             let mut config = with_lane();
             break_it(&mut config);

@@ -5,6 +5,7 @@
 //! - `server`: connections, up to a bound, and the drain; `app` is what they share;
 //! - `auth`, `check`, `signature`: who calls, what they may do, and whether what they say makes sense;
 //! - `http`: one file per area; `ws`: workers, producers and subscribers;
+//! - `ingest`: what other programs left in Redis becomes tasks and sessions; `rules` it shares with the webhooks;
 //! - `feed`: every event read once, encoded once, shared by all who follow;
 //! - `metrics`, `health_file`: what it tells of itself;
 //! - `error`: what goes wrong, and the one place where that becomes a status or a close code.
@@ -20,8 +21,10 @@ mod error;
 mod feed;
 mod health_file;
 mod http;
+mod ingest;
 mod metrics;
 mod place;
+mod rules;
 mod server;
 mod signature;
 mod ws;

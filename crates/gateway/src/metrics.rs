@@ -216,6 +216,7 @@ pub(crate) async fn stats(app: &App) -> Stats {
         connections_refused: plain.refused_connections.clone(),
         requests: plain.requests,
         routes: routes.collect(),
+        ingest: app.ingest.iter().map(|source| source.stats()).collect(),
         build: Build { version: VERSION.into(), profile: PROFILE.into() },
         process: process(app.started),
     }
@@ -233,11 +234,13 @@ pub(crate) async fn text(app: &App) -> String {
 }
 
 type Labels = Vec<(&'static str, String)>;
+type Counted = Family<Labels, Counter>;
 
 /// What is not counted as it happens, but looked up when somebody asks.
 fn scraped(app: &App, store: Option<&StoreStats>) -> Registry {
     let mut registry = Registry::with_prefix("squall");
     looked_up(app, store.is_some(), &mut registry);
+    of_ingest(app, &mut registry);
     if let Some(store) = store {
         of_the_store(store, &mut registry);
     }
@@ -326,6 +329,22 @@ fn looked_up(app: &App, store_up: bool, registry: &mut Registry) {
     };
     counter("feed_subscribers_dropped", "Subscribers closed because they fell behind", app.hub.dropped() as f64);
     counter("process_cpu_seconds", "CPU time, user and system", process.cpu_seconds);
+}
+
+fn of_ingest(app: &App, registry: &mut Registry) {
+    let (up, items, retries) = (Family::<Labels, Gauge>::default(), Counted::default(), Counted::default());
+    for source in app.ingest.iter().map(|source| source.stats()) {
+        let name = ("source", source.source);
+        up.get_or_create(&vec![name.clone()]).set(source.up.into());
+        for (family, label, counted) in [(&items, "outcome", source.items), (&retries, "reason", source.retries)] {
+            for (word, count) in counted {
+                family.get_or_create(&vec![name.clone(), (label, word)]).inc_by(count);
+            }
+        }
+    }
+    registry.register("ingest_up", "1 while a list or stream is read, here or by another gateway", up);
+    registry.register("ingest_items", "Items that left their list or stream, by what they became", items);
+    registry.register("ingest_retries", "How often a list or stream had to wait, by reason", retries);
 }
 
 /// The process, from `/proc/self`. What cannot be read is 0.

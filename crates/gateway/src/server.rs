@@ -20,7 +20,7 @@ use tower::ServiceExt;
 use crate::app::App;
 use crate::config::Config;
 use crate::error::Error;
-use crate::{health_file, http as routes};
+use crate::{health_file, http as routes, ingest};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4_096;
@@ -56,10 +56,12 @@ impl Gateway {
     /// When the configuration makes no sense, or the address cannot be had.
     pub async fn bind(config: Config, store: Arc<dyn Store>) -> Result<Bound, Error> {
         config.validate()?;
+        let readers = ingest::readers(&config)?;
         let address = config.server.listen;
         let listener = listen(address).map_err(|source| Error::Bind { address, source })?;
         let local_addr = listener.local_addr().map_err(|source| Error::Bind { address, source })?;
-        Ok(Bound { app: App::new(config, store), listener, local_addr })
+        let statuses = readers.iter().map(ingest::Reader::status).collect();
+        Ok(Bound { app: App::new(config, store, statuses), readers, listener, local_addr })
     }
 }
 
@@ -76,6 +78,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// A server that has its address.
 pub struct Bound {
     app: Arc<App>,
+    readers: Vec<ingest::Reader>,
     listener: TcpListener,
     local_addr: SocketAddr,
 }
@@ -100,11 +103,14 @@ impl Bound {
     /// # Errors
     /// When listening fails for good.
     pub async fn serve(self, stop: CancellationToken) -> Result<(), Error> {
-        let Self { app, listener, .. } = self;
+        let Self { app, readers, listener, .. } = self;
         let background = [
             tokio::spawn(Arc::clone(&app.hub).run(app.kill.clone())),
             tokio::spawn(health_file::keep(Arc::clone(&app), stop.clone())),
         ];
+        for reader in readers {
+            app.tracker.spawn(reader.run(Arc::clone(&app)));
+        }
         accept_until(&app, listener, &stop).await;
 
         tracing::info!("draining");

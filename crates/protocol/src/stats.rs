@@ -68,6 +68,9 @@ pub struct Stats {
     pub requests: u64,
     /// The same by route and method.
     pub routes: Vec<RouteStats>,
+    /// What is fetched from lists and streams in Redis, one by one.
+    #[serde(default)]
+    pub ingest: Vec<IngestStats>,
     /// What is running.
     pub build: Build,
     /// The process.
@@ -112,6 +115,22 @@ pub struct RouteStats {
     pub statuses: BTreeMap<String, u64>,
     /// From the request's head to the answer's head, milliseconds.
     pub latency_ms: Percentiles,
+}
+
+/// A list or stream that work is fetched from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct IngestStats {
+    /// Its name.
+    pub source: String,
+    /// Whether it is read, here or by another gateway.
+    pub up: bool,
+    /// In words: `read`, `read by another gateway`, or what is wrong.
+    pub state: String,
+    /// Items that left it, by what they became: `task`, `session`, `dead_letter`, or `duplicate` of what had been stored before.
+    pub items: BTreeMap<String, u64>,
+    /// How often it had to wait, by reason: `lane_full`, `store_full`, `store_unavailable`, `overloaded`, `store_closed`, `redis`.
+    pub retries: BTreeMap<String, u64>,
 }
 
 /// What is running.

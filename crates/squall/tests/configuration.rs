@@ -89,6 +89,8 @@ scopes = ['read']
 [[hooks.github.rules]]
 event = '*'
 lane = 'NAME'
+[[ingest.redis.rules]]
+event = '*'
 ";
 
 /// What the program says holds when a file sets as good as nothing.

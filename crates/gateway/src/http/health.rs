@@ -12,6 +12,7 @@ use squall_protocol::{Health, HealthStatus};
 
 use super::extract::json;
 use crate::app::App;
+use crate::ingest;
 
 /// A store that does not answer for so long is not well.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
@@ -62,6 +63,13 @@ pub(crate) async fn check(app: &App) -> Health {
         Some(why) => format!("{}; {why}", said.detail),
         None => said.detail,
     };
+    let mut dependencies = BTreeMap::from([("store".to_owned(), Dependency { ok, checked_in_ms, detail })]);
+    if let Some(ingest) = ingest::health(&app.ingest, &app.config) {
+        if !ingest.ok {
+            lost.push("ingest".into());
+        }
+        dependencies.insert("ingest".to_owned(), ingest);
+    }
     let status = if app.draining.is_cancelled() {
         HealthStatus::Draining
     } else if lost.is_empty() {
@@ -72,7 +80,7 @@ pub(crate) async fn check(app: &App) -> Health {
     Health {
         status,
         lost,
-        dependencies: BTreeMap::from([("store".to_owned(), Dependency { ok, checked_in_ms, detail })]),
+        dependencies,
         durability: said.durability,
         version: env!("CARGO_PKG_VERSION").into(),
         uptime_ms: u64::try_from(app.started.elapsed().as_millis()).unwrap_or(u64::MAX),

@@ -12,6 +12,7 @@ mod clocks;
 mod config;
 mod crash;
 mod feed;
+mod ingest;
 mod metrics;
 mod migrate;
 mod sessions;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use squall_protocol::stats::{DeadLetterCount, TaskCount};
+use squall_protocol::stats::{DeadLetterCount, IngestStats, TaskCount};
 use squall_protocol::{DeadReason, Health, HealthStatus, LaneView, NackMode, Priority, Stats, TaskState};
 use squall_testkit::{eventually, exposition::Samples};
 
@@ -174,6 +174,20 @@ const FIGURES: &[Figure] = &[
         |p| p.sum("squall_idempotency_keys_evicted_total", &[]),
         |j| j.idempotency_keys_evicted as f64,
     ),
+    // Nothing is fetched here: gateway/ingest.rs looks at these where something is.
+    (
+        "squall_ingest_items",
+        0.0,
+        |p| p.sum("squall_ingest_items_total", &[]),
+        |j| of_ingest(j, |of| of.items.values().sum()),
+    ),
+    (
+        "squall_ingest_retries",
+        0.0,
+        |p| p.sum("squall_ingest_retries_total", &[]),
+        |j| of_ingest(j, |of| of.retries.values().sum()),
+    ),
+    ("squall_ingest_up", 0.0, |p| p.sum("squall_ingest_up", &[]), |j| of_ingest(j, |of| of.up.into())),
     ("squall_lane_credit", 0.0, |p| p.sum("squall_lane_credit", &[]), |j| of_lanes(j, |lane| lane.credit)),
     (
         "squall_lane_dead_letters",
@@ -243,6 +257,11 @@ const FIGURES: &[Figure] = &[
     ("squall_work_connections", 0.0, |p| p.sum("squall_work_connections", &[]), |j| j.work_connections as f64),
     ("squall_workers", 0.0, |p| p.sum("squall_workers", &[]), |j| j.workers as f64),
 ];
+
+/// What all lists and streams come to.
+pub(crate) fn of_ingest(stats: &Stats, figure: fn(&IngestStats) -> u64) -> f64 {
+    stats.ingest.iter().map(figure).sum::<u64>() as f64
+}
 
 fn of_lanes(stats: &Stats, figure: fn(&LaneView) -> u64) -> f64 {
     stats.lanes.iter().map(figure).sum::<u64>() as f64

@@ -17,7 +17,7 @@ use crate::config::GithubRule;
 use crate::error::Refusal;
 use crate::http::extract::{RawBody, header, json, parse};
 use crate::http::tasks::publish_spec;
-use crate::signature;
+use crate::{rules, signature};
 
 /// What is read of a payload; the rest is the worker's business.
 #[derive(Deserialize)]
@@ -81,8 +81,8 @@ fn required<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, Refusal> 
 /// The first rule that matches.
 fn find_rule<'a>(rules: &'a [GithubRule], event: &str, action: Option<&str>) -> Option<&'a GithubRule> {
     rules.iter().find(|rule| {
-        let event_matches = rule.event == "*" || rule.event == event;
-        event_matches && rule.action.as_deref().is_none_or(|wanted| wanted == "*" || Some(wanted) == action)
+        let action_matches = |wanted: &str| wanted == "*" || Some(wanted) == action;
+        rules::is_wanted(&rule.event, event) && rule.action.as_deref().is_none_or(action_matches)
     })
 }
 
@@ -109,18 +109,7 @@ fn spec(
         serde_json::json!(delivery),
         body.trim_ascii()
     );
-    Ok(TaskSpec {
-        lane: rule.lane.as_deref().map(Into::into),
-        kind: kind.into(),
-        priority: rule.priority,
-        payload: payload.into(),
-        session: None,
-        key: None,
-        delay_ms: 0,
-        deadline_ms: None,
-        retry: None,
-        idempotency_key: Some(delivery.into()),
-    })
+    Ok(rule.becomes().task(kind, payload, delivery))
 }
 
 #[cfg(test)]
