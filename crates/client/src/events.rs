@@ -11,7 +11,7 @@ use squall_protocol::{Cursor, ErrorBody, FeedRecord, Gap, GapReason, Topic, Wire
 use crate::backoff::{Attempts, Backoff};
 use crate::http::{Http, Query, excerpt};
 use crate::ws::{Message, Socket};
-use crate::{Endpoint, Error, Lost, Options, Result};
+use crate::{Endpoints, Error, Lost, Options, Result};
 
 /// Path of the WebSocket.
 pub const PATH: &str = "/ws/events";
@@ -40,7 +40,7 @@ pub struct Filter {
 
 /// Follows the feed, over lost connections too.
 pub struct Subscriber {
-    endpoint: Endpoint,
+    endpoints: Endpoints,
     options: Options,
     backoff: Backoff,
     filter: Filter,
@@ -121,16 +121,23 @@ enum Seen {
 }
 
 impl Subscriber {
-    /// A subscriber that connects with the first [`Subscriber::next`].
+    /// A subscriber that connects with the first [`Subscriber::next`]. Of several gateways, which share a feed, it follows one, and
+    /// goes on at the next when its connection is lost.
     #[must_use]
-    pub fn new(endpoint: Endpoint, options: Options, backoff: Backoff, start: Start, filter: Filter) -> Self {
+    pub fn new(
+        endpoints: impl Into<Endpoints>,
+        options: Options,
+        backoff: Backoff,
+        start: Start,
+        filter: Filter,
+    ) -> Self {
         let cursor = match start {
             Start::Beginning => Some(Cursor { epoch: None, offset: 0 }),
             Start::After(cursor) => Some(cursor),
             Start::Now => None,
         };
         Self {
-            endpoint,
+            endpoints: endpoints.into(),
             options,
             backoff,
             filter,
@@ -161,6 +168,19 @@ impl Subscriber {
     /// Drops the connection; the next call makes another, and resumes.
     pub fn disconnect(&mut self) {
         self.socket = None;
+    }
+
+    /// Back to the gateway that it began with, if it is not there: the next call connects, and resumes.
+    pub fn go_home(&mut self) {
+        if self.endpoints.go_home() {
+            self.socket = None;
+        }
+    }
+
+    /// The gateways, and which of them is in use.
+    #[must_use]
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
     }
 
     /// What comes next. Can be cancelled at any time.
@@ -279,10 +299,11 @@ impl Subscriber {
 
     async fn connect(&mut self) -> Result<Socket> {
         if self.start == Start::Now && self.cursor.is_none() {
-            let stats = Http::new(self.endpoint.clone(), self.options.clone()).stats().await?;
+            let here = self.endpoints.current().clone();
+            let stats = Http::new(here, self.options.clone()).stats().await?;
             self.cursor = Some(Cursor { epoch: Some(stats.epoch), offset: stats.feed_offset });
         }
-        Socket::connect(&self.endpoint, &self.target(), &self.options).await
+        Socket::connect(self.endpoints.current(), &self.target(), &self.options).await
     }
 
     fn target(&self) -> String {
@@ -295,6 +316,7 @@ impl Subscriber {
 
     fn lost(&mut self, why: Error) -> Result<RawItem<'_>> {
         self.socket = None;
+        self.endpoints.advance();
         let why = match (why, self.told.take()) {
             (Error::Lost { why: Lost::Closed { code, .. } }, Some(error)) => Error::lost(Lost::Told { code, error }),
             (why, _) => why,
@@ -357,6 +379,7 @@ mod tests {
     use squall_protocol::{Epoch, Time};
 
     use super::*;
+    use crate::Endpoint;
 
     #[test]
     fn the_place_of_an_event_is_read_both_ways() {

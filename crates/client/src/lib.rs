@@ -4,7 +4,7 @@
 //! only while somebody awaits that value. A thousand clients in one thread are a thousand sockets and little else.
 //!
 //! Layout, from the outside in:
-//! - [`Endpoint`]: where the gateway is, and the token to show it;
+//! - [`Endpoint`]: where the gateway is, and the token to show it; [`Endpoints`]: several that act as one, the next when one is gone;
 //! - [`http`]: one keep-alive HTTP/1.1 connection, raw requests and the typed calls of the whole surface;
 //! - [`work`]: `/ws/work`, pipelined publishing and deliveries; [`work::Worker`] reconnects by itself;
 //! - [`events`]: `/ws/events`; a subscriber that resumes after the last event that it has seen;
@@ -16,6 +16,7 @@
 pub mod backoff;
 mod deadline;
 pub mod endpoint;
+pub mod endpoints;
 pub mod error;
 pub mod events;
 pub mod http;
@@ -26,6 +27,7 @@ pub mod ws;
 pub use self::http::Http;
 pub use backoff::Backoff;
 pub use endpoint::Endpoint;
+pub use endpoints::Endpoints;
 pub use error::{Error, Lost, Result};
 pub use events::Subscriber;
 pub use options::Options;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use squall_client::{Endpoint, Error, Http, Options};
+use squall_client::{Endpoint, Endpoints, Error, Http, Options};
 use squall_protocol::ErrorCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -216,4 +216,43 @@ async fn nobody_there_is_said_at_once_and_nothing_is_unknown() {
     drop(listener);
     let error = post(&mut Http::new(endpoint, options()), "x").await.unwrap_err();
     assert!(matches!(error, Error::Connect { .. }) && !error.outcome_unknown(), "{error:?}");
+}
+
+/// Nobody listens there: the port was free a moment ago.
+fn nobody() -> Endpoint {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    Endpoint::parse(&format!("http://127.0.0.1:{port}")).unwrap()
+}
+
+#[tokio::test]
+async fn of_several_gateways_the_next_is_used_when_one_is_gone() {
+    let draining = serve(|_, mut peer| async move {
+        peer.request().await.unwrap();
+        peer.answer("503 Service Unavailable", r#"{"error":{"code":"Draining","message":"stopping"}}"#).await;
+    })
+    .await;
+    let breaking = serve(|_, mut peer| async move {
+        peer.request().await.unwrap();
+    })
+    .await;
+    let well = serve(|_, mut peer| async move {
+        while peer.request().await.is_some() {
+            peer.answer("200 OK", "well").await;
+        }
+    })
+    .await;
+    let all = [nobody(), draining.clone(), breaking, well.clone()];
+    let mut http = Http::new(Endpoints::new(all).unwrap(), options());
+    // The first was never reached, so the request went on by itself; what another has heard is the caller's to decide.
+    assert_eq!(post(&mut http, "x").await.unwrap_err().code(), Some(ErrorCode::Draining));
+    assert!(matches!(post(&mut http, "x").await, Err(Error::Lost { .. })));
+    for _ in 0..2 {
+        assert_eq!(post(&mut http, "x").await.unwrap(), "well");
+        assert_eq!(http.endpoint().port(), well.port());
+    }
+    assert_eq!(http.connects(), 4);
+    http.go_home();
+    assert_eq!(post(&mut http, "x").await.unwrap_err().code(), Some(ErrorCode::Draining), "home is gone: the next one");
+    let mut lost = Http::new(Endpoints::new([nobody(), nobody()]).unwrap(), options());
+    assert!(matches!(post(&mut lost, "x").await, Err(Error::Connect { .. })));
 }

@@ -9,7 +9,7 @@ use http::StatusCode;
 use squall_client::events::{Filter, Item, Start};
 use squall_client::work::{Event, Incoming};
 use squall_client::ws::{Message as Taken, Socket};
-use squall_client::{Backoff, Endpoint, Error, Lost, Options, Subscriber, Work, Worker};
+use squall_client::{Backoff, Endpoint, Endpoints, Error, Lost, Options, Subscriber, Work, Worker};
 use squall_protocol::{Epoch, ErrorCode, Gap, GapReason, NewTask, TaskId, Time};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
@@ -303,4 +303,51 @@ async fn a_subscriber_resumes_after_the_last_event_it_has_seen() {
     assert_eq!(seen, [1, 2, 3, 10]);
     assert_eq!(resumed, [0, 3, 9]);
     assert_eq!(gaps, [Gap { from: 4, to: 9, reason: GapReason::Retention }]);
+}
+
+#[tokio::test]
+async fn of_several_gateways_a_subscriber_and_a_worker_go_on_at_the_next() {
+    let epoch = Epoch::at(Time(7), 1);
+    let record = move |offset: u64| {
+        format!(
+            r#"{{"epoch":"{epoch}","offset":{offset},"event_id":"{epoch}","time":"2026-11-21T06:40:00.123Z","topic":"tasks","event_type":"x","entity_type":"task","entity_id":"1","data":{{}}}}"#
+        )
+    };
+    let first = serve(move |_, target, mut server| async move {
+        if target.starts_with("/ws/work") {
+            text(&mut server).await;
+        } else {
+            server.send(record(1).into()).await.unwrap();
+        }
+        close(&mut server, 1001, "draining").await;
+    })
+    .await;
+    let second = serve(move |_, target, mut server| async move {
+        if target.starts_with("/ws/work") {
+            text(&mut server).await;
+            let connection = squall_protocol::ConnectionId::at(Time(1), 1);
+            let subscribed = format!(r#"{{"subscribed":{{"connection":"{connection}","credit":5}}}}"#);
+            server.send(subscribed.into()).await.unwrap();
+        } else {
+            assert_eq!(target, format!("/ws/events?after={epoch}:1"));
+            server.send(record(2).into()).await.unwrap();
+        }
+        while server.next().await.is_some_and(|message| message.is_ok()) {}
+    })
+    .await;
+    let both = Endpoints::new([first, second]).unwrap();
+    let (start, filter) = (Start::Beginning, Filter::default());
+    let mut subscriber = Subscriber::new(both.clone(), options(), backoff(), start, filter);
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        if let Item::Event(record) = subscriber.next().await.unwrap() {
+            seen.push((record.offset, subscriber.endpoints().index()));
+        }
+    }
+    assert_eq!(seen, [(1, 0), (2, 1)]);
+    subscriber.go_home();
+    assert_eq!(subscriber.endpoints().index(), 0);
+    let mut worker = Worker::new(both, options(), backoff(), &["l"], 5);
+    assert!(matches!(worker.next().await.unwrap(), Event::Lost { .. }));
+    assert!(matches!(worker.next().await.unwrap(), Event::Connected { .. }));
 }

@@ -3,6 +3,8 @@
 //! The connection is driven by the very task that awaits the answer: no spawned task, no pool, no timer per request.
 //! It is opened by the first request, and again by the next one after it was lost. A request is sent again by itself only
 //! when not one byte of it had left; in all other cases the caller hears [`Error::Lost`] and decides.
+//!
+//! Of several gateways it uses one, and leaves it for the next when it cannot be reached, does not answer, or answers 503.
 
 mod calls;
 mod connection;
@@ -21,7 +23,7 @@ pub(crate) use connection::{Connection, Unsent};
 pub(crate) use query::Query;
 
 use crate::deadline::Deadline;
-use crate::{Endpoint, Error, Options, Result};
+use crate::{Endpoint, Endpoints, Error, Options, Result};
 
 /// `application/json`.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -30,7 +32,7 @@ pub const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson")
 
 /// A client with one connection. One request at a time: it takes `&mut self`.
 pub struct Http {
-    endpoint: Endpoint,
+    endpoints: Endpoints,
     options: Options,
     connection: Option<Connection>,
     deadline: Deadline,
@@ -49,16 +51,24 @@ pub struct Response {
 }
 
 impl Http {
-    /// A client of this gateway. Connects with the first request.
+    /// A client of this gateway, or of one of several. Connects with the first request.
     #[must_use]
-    pub fn new(endpoint: Endpoint, options: Options) -> Self {
-        Self { endpoint, options, connection: None, deadline: Deadline::new(), connects: 0 }
+    pub fn new(endpoints: impl Into<Endpoints>, options: Options) -> Self {
+        let endpoints = endpoints.into();
+        Self { endpoints, options, connection: None, deadline: Deadline::new(), connects: 0 }
     }
 
-    /// Where it goes.
+    /// Where it goes now.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+        self.endpoints.current()
+    }
+
+    /// Back to the gateway that it began with, from the next request on.
+    pub fn go_home(&mut self) {
+        if self.endpoints.go_home() {
+            self.connection = None;
+        }
     }
 
     /// Connections opened so far.
@@ -108,15 +118,27 @@ impl Http {
     ///
     /// # Errors
     /// As [`Http::request`].
-    pub async fn send(&mut self, mut request: Request<Full<Bytes>>, longer: Duration) -> Result<Response> {
-        let headers = request.headers_mut();
-        headers.insert(header::HOST, self.endpoint.host_header());
-        if let Some(token) = self.endpoint.authorization() {
-            headers.insert(header::AUTHORIZATION, token);
+    pub async fn send(&mut self, request: Request<Full<Bytes>>, longer: Duration) -> Result<Response> {
+        let answered = self.exchange(request, longer).await;
+        let gone = match &answered {
+            // It drains, is overloaded, or has no store: all of that another one may be spared.
+            Ok(answer) => answer.status == StatusCode::SERVICE_UNAVAILABLE,
+            Err(Error::Timeout { .. } | Error::Lost { .. }) => true,
+            // Who cannot be reached was left already.
+            Err(_) => false,
+        };
+        if gone && self.endpoints.all().len() > 1 {
+            self.connection = None;
+            self.endpoints.advance();
         }
+        answered
+    }
+
+    async fn exchange(&mut self, mut request: Request<Full<Bytes>>, longer: Duration) -> Result<Response> {
         let after = self.options.request_timeout + longer;
         // Taken out while in use: a caller that drops this future half-way must not leave half an exchange behind.
         if let Some(mut kept) = self.connection.take() {
+            self.address(&mut request);
             self.deadline.set(after);
             match kept.exchange(request, &mut self.deadline, after, self.options.max_message_bytes).await {
                 Ok(response) => {
@@ -129,6 +151,7 @@ impl Http {
             }
         }
         let mut fresh = self.open().await?;
+        self.address(&mut request);
         self.deadline.set(after);
         match fresh.exchange(request, &mut self.deadline, after, self.options.max_message_bytes).await {
             Ok(response) => {
@@ -140,14 +163,32 @@ impl Http {
         }
     }
 
+    /// Adds what says to whom it goes, and from whom it comes.
+    fn address(&self, request: &mut Request<Full<Bytes>>) {
+        let endpoint = self.endpoints.current();
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, endpoint.host_header());
+        if let Some(token) = endpoint.authorization() {
+            headers.insert(header::AUTHORIZATION, token);
+        }
+    }
+
+    /// Opens a connection to the gateway in use, or else to the first of the others that takes it: nothing was sent yet.
     async fn open(&mut self) -> Result<Connection> {
-        self.connects += 1;
-        Connection::open(&self.endpoint, &self.options).await
+        let mut left = self.endpoints.all().len();
+        loop {
+            self.connects += 1;
+            left -= 1;
+            match Connection::open(self.endpoints.current(), &self.options).await {
+                Err(Error::Connect { .. }) if left > 0 => self.endpoints.advance(),
+                opened => return opened,
+            }
+        }
     }
 
     fn refused_connection(&self, why: &str) -> Error {
         Error::Connect {
-            to: self.endpoint.to_string(),
+            to: self.endpoints.current().to_string(),
             why: std::io::Error::new(std::io::ErrorKind::ConnectionAborted, why.to_owned()),
         }
     }

@@ -9,14 +9,14 @@ use squall_protocol::{NewTask, TaskId};
 
 use super::{Incoming, Work};
 use crate::backoff::{Attempts, Backoff};
-use crate::{Endpoint, Error, Options, Result};
+use crate::{Endpoints, Error, Options, Result};
 
 /// A worker of some lanes that reconnects with [`Backoff`].
 ///
 /// It keeps its credit by itself: each task that is settled makes room for another. A lease dies with its connection, so
 /// what was delivered before a loss is forgotten: settling it answers false, and the gateway delivers it again.
 pub struct Worker {
-    endpoint: Endpoint,
+    endpoints: Endpoints,
     options: Options,
     backoff: Backoff,
     lanes: Vec<String>,
@@ -54,11 +54,18 @@ pub enum Event<'a> {
 }
 
 impl Worker {
-    /// A worker of these lanes with at most `credit` tasks at a time. Connects with the first [`Worker::next`].
+    /// A worker of these lanes with at most `credit` tasks at a time. Connects with the first [`Worker::next`]; of several gateways
+    /// to one, and to the next when its connection is lost.
     #[must_use]
-    pub fn new(endpoint: Endpoint, options: Options, backoff: Backoff, lanes: &[&str], credit: u32) -> Self {
+    pub fn new(
+        endpoints: impl Into<Endpoints>,
+        options: Options,
+        backoff: Backoff,
+        lanes: &[&str],
+        credit: u32,
+    ) -> Self {
         Self {
-            endpoint,
+            endpoints: endpoints.into(),
             options,
             backoff,
             lanes: lanes.iter().map(|&lane| lane.to_owned()).collect(),
@@ -195,7 +202,7 @@ impl Worker {
     }
 
     async fn connect(&mut self) -> Result<Subscribed> {
-        let mut work = Work::connect(&self.endpoint, &self.options).await?;
+        let mut work = Work::connect(self.endpoints.current(), &self.options).await?;
         work.subscribe(&self.lanes, self.credit);
         let subscribed = match tokio::time::timeout(self.options.request_timeout, work.next()).await {
             Err(_) => return Err(Error::Timeout { after: self.options.request_timeout }),
@@ -219,6 +226,7 @@ impl Worker {
     fn lost(&mut self, why: Error) -> Result<Event<'_>> {
         let unanswered = self.work.as_ref().map_or(0..0, Work::unanswered);
         self.vanish();
+        self.endpoints.advance();
         let now = self.started.elapsed();
         let wait_ms = self.attempts.failed(&self.backoff, now, why.retry_after_ms(), fastrand::f64());
         let retry_in = Duration::from_millis(wait_ms);
