@@ -11,8 +11,10 @@ mod driver;
 mod encode;
 mod feed;
 pub(crate) mod import;
+mod keys;
 pub(crate) mod library;
 mod local;
+mod remove;
 mod settings;
 mod shared;
 #[cfg(test)]
@@ -39,6 +41,7 @@ use self::command::{Ask, Command, Reply as Decided};
 use self::driver::Driver;
 use self::encode::{filter_of, publish_command, settle_command, settled};
 use self::local::Pulled;
+pub use self::remove::remove;
 use self::settings::{MAX_EXACT, MAX_MS};
 use self::shared::{Shared, introduce, listen, promise, trim};
 use self::views::Fields;

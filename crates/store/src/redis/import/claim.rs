@@ -7,53 +7,11 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisResult};
 use squall_protocol::Time;
 
+use crate::redis::keys::Scan;
 use crate::redis::library::FORMAT;
 
 /// A move that gave no sign of life for so long was killed.
 const GONE_MS: u64 = 60_000;
-
-/// What all keys of ours begin with, behind the prefix. A store below `squall:other` has none of them in the eyes of `squall`.
-const FAMILIES: [&str; 39] = [
-    "config",
-    "format",
-    "epoch",
-    "offset",
-    "seq",
-    "next",
-    "feed",
-    "marks",
-    "lanes",
-    "held",
-    "due",
-    "leases",
-    "deadlines",
-    "idle",
-    "resume",
-    "sessions",
-    "slots",
-    "ended",
-    "dead",
-    "dead-order",
-    "session-seq",
-    "finished",
-    "done",
-    "gateways",
-    "migrating",
-    "task:",
-    "lane:",
-    "queue:",
-    "order:",
-    "turn:",
-    "keyed:",
-    "flow:",
-    "homes:",
-    "home-of:",
-    "session:",
-    "session-tasks:",
-    "idem:",
-    "gateway:",
-    "fence:",
-];
 
 /// Answers what stands there, or `begun`. Another's claim is only replaced when it is the one that was seen.
 const BEGIN: &str = "
@@ -194,39 +152,4 @@ async fn claimed(connection: &mut MultiplexedConnection, prefix: &str) -> RedisR
     let Some(run) = held.remove("run") else { return Ok(None) };
     let beat = held.get("beat").and_then(|beat| beat.parse().ok()).unwrap_or(0);
     Ok(Some(Held { epoch: held.remove("epoch").unwrap_or_default(), run, beat: Time(beat) }))
-}
-
-/// All keys of ours below a prefix, some at a time.
-pub(super) struct Scan {
-    prefix: String,
-    cursor: Option<String>,
-    /// How many the last answer had.
-    pub(super) found: u64,
-}
-
-impl Scan {
-    pub(super) fn below(prefix: &str) -> Self {
-        Self { prefix: format!("{prefix}:"), cursor: Some("0".to_owned()), found: 0 }
-    }
-
-    /// Some more, each as a whole; `None`: there are no more. A key may come twice.
-    pub(super) async fn next(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<Option<Vec<String>>> {
-        let Some(cursor) = self.cursor.take() else { return Ok(None) };
-        // Braces mean nothing in a pattern; these do.
-        let escaped: String =
-            self.prefix.chars().flat_map(|c| if "*?[]\\".contains(c) { vec!['\\', c] } else { vec![c] }).collect();
-        let mut scan = Cmd::new();
-        scan.arg("SCAN").arg(cursor).arg("MATCH").arg(format!("{escaped}*")).arg("COUNT").arg(2_000);
-        let (next, mut keys): (String, Vec<String>) = scan.query_async(connection).await?;
-        keys.retain(|key| {
-            key.strip_prefix(&self.prefix).is_some_and(|rest| {
-                FAMILIES
-                    .iter()
-                    .any(|family| if family.ends_with(':') { rest.starts_with(family) } else { rest == *family })
-            })
-        });
-        self.found = keys.len() as u64;
-        self.cursor = (next != "0").then_some(next);
-        Ok(Some(keys))
-    }
 }

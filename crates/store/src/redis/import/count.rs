@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisResult};
 use squall_protocol::Priority;
 
-use super::claim::Scan;
+use crate::redis::keys::Scan;
 use crate::migrate::{Counts, FeedCounts, LaneCounts};
 use crate::redis::feed::last_offset;
 use crate::redis::wire::Identity;
