@@ -5,7 +5,7 @@
 //! - [`executors`]: load shapes with k6's names; closed-form schedules, pure;
 //! - [`workloads`]: what a virtual user does;
 //! - [`faults`]: what is done to the target, and when; pure;
-//! - `target`: the own gateway as a child process, or somebody else's; its resources and queues;
+//! - `target`: own gateways as child processes, or somebody else's; its resources and queues;
 //! - `engine`: carries schedules out, one single-threaded runtime per core;
 //! - `ledger`: what was published, promised and delivered, and what that means; pure;
 //! - `live`: the run on the terminal while it goes on;
@@ -26,5 +26,5 @@ mod target;
 pub mod workloads;
 
 pub use error::{Error, Result};
-pub use run::{Finished, Plan, Target, Terminal, run};
+pub use run::{Finished, KeysInRedis, Plan, Target, Terminal, key_prefix, run};
 pub use scenario::Overrides;

@@ -7,9 +7,12 @@
 //!
 //! [`statistics`] → [`thresholds`] → [`record`], [`series`] → [`verdict`] → [`run_dir`] → [`render`], [`comparison`]
 //!
+//! What an acknowledgement is worth where it was given, says [`durability`].
+//!
 //! This part knows no other part of Squall, no runtime and no network: files in, files out.
 
 pub mod comparison;
+pub mod durability;
 pub mod error;
 mod rebuild;
 pub mod record;

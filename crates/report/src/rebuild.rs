@@ -2,7 +2,7 @@
 //!
 //! Thresholds are not evaluated and the ledger is not closed: both need an end, and this run has none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     RunRecord, SecondSample,
@@ -29,6 +29,11 @@ pub(crate) fn rebuild(record: &mut RunRecord, series: &[SecondSample]) {
     let resources = &mut record.resources;
     if resources.target.is_none() {
         resources.target = process(series.iter().filter_map(|second| second.target));
+    }
+    if resources.gateways.is_empty() {
+        let numbers: BTreeSet<u32> = series.iter().flat_map(|second| second.gateways.keys().copied()).collect();
+        let of = |number: u32| process(series.iter().filter_map(|second| second.gateways.get(&number).copied()));
+        resources.gateways = numbers.into_iter().filter_map(|number| Some((number, of(number)?))).collect();
     }
     if resources.storm.is_none() {
         resources.storm = process(series.iter().filter_map(|second| second.storm));
@@ -136,7 +141,8 @@ mod tests {
             totals.close_second();
             let target =
                 ProcessSample { cpu_percent: 10.0 * second as f64, rss_bytes: 100 * second, threads: 3, fds: 9 };
-            series.push(SecondSample { target: Some(target), ..totals.sample(second * 1000, 1000) });
+            let gateways = [(1, target), (2, target)].into();
+            series.push(SecondSample { target: Some(target), gateways, ..totals.sample(second * 1000, 1000) });
         }
         let mut record = RunRecord::default();
         rebuild(&mut record, &series);
@@ -154,6 +160,7 @@ mod tests {
             }
         }
         let target = record.resources.target.unwrap();
+        assert_eq!(record.resources.gateways, [(1, target.clone()), (2, target.clone())].into());
         assert_eq!(
             (target.cpu_avg_percent, target.rss_start_bytes, target.rss_end_bytes, target.samples),
             (30.0, 100, 500, 5)

@@ -61,6 +61,9 @@ pub struct RunRecord {
     /// The account of every task; absent when the scenario publishes none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ledger: Option<Ledger>,
+    /// What the subscribers saw of the feed, all together; absent when nobody follows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feed: Option<FeedAccount>,
     /// What became of the sessions; absent when the scenario creates none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sessions: Option<SessionsRecord>,
@@ -98,6 +101,7 @@ impl Default for RunRecord {
             metrics: Vec::new(),
             thresholds: Vec::new(),
             ledger: None,
+            feed: None,
             sessions: None,
             lanes: Vec::new(),
             resources: ResourcesRecord::default(),
@@ -198,14 +202,39 @@ pub struct TargetRecord {
     /// What it calls itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// What an acknowledgement means there: `commit`, or `interval 100 ms`.
+    /// What keeps its tasks, without credentials: `embedded`, or which Redis. Absent when it is not the storm's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    /// What all keys of this run begin with in that Redis.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_prefix: Option<String>,
+    /// What an acknowledgement means there: `commit`, `interval 100 ms`, or what the Redis is set to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub durability: Option<String>,
-    /// How often the storm saw it come back.
+    /// What that setting allows to be lost; absent when it allows nothing, or when nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub may_lose: Option<String>,
+    /// How often the storm saw it come back; of several gateways, all together.
     pub restarts: u32,
-    /// The sampled process, the last one if it was restarted.
+    /// The sampled process, the last one if it was restarted; of several gateways, the first one's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
+    /// The gateways, in their order; empty when there is only one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<GatewayRecord>,
+}
+
+/// One of several gateways that act as one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GatewayRecord {
+    /// Where.
+    pub url: String,
+    /// Its process, the last one if it was restarted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// How often the storm saw it come back.
+    pub restarts: u32,
 }
 
 /// How well the storm itself kept up.
@@ -338,6 +367,74 @@ pub struct Finding {
     pub detail: String,
 }
 
+/// What the subscribers saw of the feed, all together and over all gateways: one order, in which no offset is missing, none comes
+/// twice, and each is the same event for everybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FeedAccount {
+    /// Events that subscribers received.
+    pub events: u64,
+    /// The metric `feed_gaps`: events that a subscriber missed.
+    pub gaps: u64,
+    /// The metric `feed_repeats`: offsets that a subscriber received again.
+    pub repeats: u64,
+    /// The metric `feed_conflicts`: events that were another one at the same offset for another subscriber.
+    pub conflicts: u64,
+    /// The metric `feed_shortfall`; absent when it could not be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shortfall: Option<u64>,
+    /// Events that were not compared between subscribers, because one was too far behind the others.
+    pub not_compared: u64,
+    /// Examples of what is bad; a bounded number of each class.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<FeedFinding>,
+    /// Findings that are counted above and not listed.
+    pub findings_omitted: u64,
+}
+
+impl FeedAccount {
+    /// Whether the feed broke its promise.
+    #[must_use]
+    pub const fn is_broken(&self) -> bool {
+        self.gaps > 0 || self.repeats > 0 || self.conflicts > 0
+    }
+}
+
+/// Which promise of the feed a finding is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedFindingClass {
+    /// Offsets are missing.
+    Gap,
+    /// An offset came again.
+    Repeat,
+    /// Two subscribers were told different events at the same offset.
+    Conflict,
+}
+
+impl FeedFindingClass {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gap => "gap",
+            Self::Repeat => "repeat",
+            Self::Conflict => "conflict",
+        }
+    }
+}
+
+/// One place of the feed that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedFinding {
+    /// What is wrong.
+    pub class: FeedFindingClass,
+    /// The offset at which it was seen.
+    pub offset: u64,
+    /// What happened, in a sentence: to whom, and on which gateway.
+    pub detail: String,
+}
+
 /// What became of the sessions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -382,9 +479,12 @@ pub struct LaneRecord {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ResourcesRecord {
-    /// The target's process; absent when it cannot be seen from here.
+    /// The target's process; absent when it cannot be seen from here. Of several gateways, all together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<ProcessRecord>,
+    /// Each of several gateways, by its number from 1; empty when there is only one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub gateways: BTreeMap<u32, ProcessRecord>,
     /// The storm's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storm: Option<ProcessRecord>,

@@ -98,10 +98,11 @@ impl RunDir {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Where the target's output goes.
+    /// Where the target's output goes; of several gateways, that of the one with this number.
     #[must_use]
-    pub fn target_log_path(&self) -> PathBuf {
-        self.path.join("target.log")
+    pub fn target_log_path(&self, number: Option<u32>) -> PathBuf {
+        let name = number.map_or_else(|| "target.log".to_owned(), |number| format!("target-{number}.log"));
+        self.path.join(name)
     }
 
     /// Writes `run.json` of a run that begins: without an end and without a verdict, whatever the record says.

@@ -35,16 +35,19 @@ pub struct SecondSample {
     /// Errors that the storm saw in this second, by kind.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub errors: BTreeMap<String, u64>,
-    /// The target's process; absent while it is down.
+    /// The target's process; absent while it is down. Of several gateways, those that are up, all together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<ProcessSample>,
+    /// Each of several gateways that is up, by its number from 1; empty when there is only one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub gateways: BTreeMap<u32, ProcessSample>,
     /// The storm's own process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storm: Option<ProcessSample>,
     /// Faults that were active at any time in this second, by their name in the record.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
-    /// What the target said of its health: `healthy`, `degraded`, `draining`, `unreachable`.
+    /// What the target said of its health: `healthy`, `degraded`, `draining`, `unreachable`; of several gateways, the worst.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
 }
@@ -111,6 +114,16 @@ pub struct DepthSample {
     /// With a worker.
     #[serde(default)]
     pub leased: u64,
+}
+
+impl std::ops::AddAssign for ProcessSample {
+    /// Several processes as if they were one.
+    fn add_assign(&mut self, other: Self) {
+        self.cpu_percent += other.cpu_percent;
+        self.rss_bytes += other.rss_bytes;
+        self.threads += other.threads;
+        self.fds += other.fds;
+    }
 }
 
 /// A process in one second.

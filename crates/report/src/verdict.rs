@@ -5,7 +5,7 @@
 //! | 0 | passed |
 //! | 1 | could not run, or could not be judged: failed to start, generator was the limit, interrupted, never settled |
 //! | 2 | usage: the command line, the scenario or the configuration is wrong |
-//! | 98 | the ledger found a loss: something acknowledged is gone, or something arrived that nobody sent |
+//! | 98 | a loss: something acknowledged is gone, something arrived that nobody sent, or the feed is not what it promises |
 //! | 99 | a threshold failed |
 //!
 //! When several hold, the first of this order is the verdict, and all reasons are listed: loss, could not run, invalid,
@@ -16,7 +16,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Ended, RunRecord};
+use crate::record::{Ended, FeedAccount, RunRecord};
 
 /// The exit code for a wrong command line, scenario or configuration; no run, so no verdict.
 pub const EXIT_USAGE: u8 = 2;
@@ -27,7 +27,8 @@ pub const EXIT_USAGE: u8 = 2;
 pub enum Verdict {
     /// Everything that was promised was measured and kept.
     Passed,
-    /// The ledger found something acknowledged that is gone, or something that nobody sent.
+    /// The ledger found something acknowledged that is gone, or something that nobody sent; or the feed skipped events without a
+    /// word, repeated some, or told different subscribers different things.
     Loss,
     /// A threshold failed.
     ThresholdFailed,
@@ -57,7 +58,9 @@ impl Verdict {
     #[must_use]
     pub fn of(record: &RunRecord) -> Self {
         let ledger = record.ledger.as_ref();
-        if ledger.is_some_and(|ledger| ledger.lost > 0 || ledger.unexpected > 0) {
+        if ledger.is_some_and(|ledger| ledger.lost > 0 || ledger.unexpected > 0)
+            || record.feed.as_ref().is_some_and(FeedAccount::is_broken)
+        {
             Self::Loss
         } else if matches!(record.ended, Ended::Unfinished | Ended::Failed { .. }) {
             Self::CouldNotRun
@@ -85,6 +88,20 @@ impl Verdict {
             if ledger.unexpected > 0 {
                 reasons.push(format!("{} unexpected: delivered, and never published", tasks(ledger.unexpected)));
             }
+        }
+        if let Some(feed) = &record.feed {
+            for (number, what) in [
+                (feed.gaps, "missing, without a word"),
+                (feed.repeats, "repeated"),
+                (feed.conflicts, "not the same for all subscribers"),
+            ] {
+                if number > 0 {
+                    reasons.push(format!("{} of the feed {what}", counted(number, "event")));
+                }
+            }
+        }
+        if let Some(may_lose) = record.target.may_lose.as_ref().filter(|_| Self::of(record) == Self::Loss) {
+            reasons.push(format!("the store's setting allows a loss, and it is one all the same: {may_lose}"));
         }
         match &record.ended {
             Ended::Unfinished => reasons.push("the run has no end: it was killed, or is still going".into()),
@@ -133,7 +150,11 @@ impl fmt::Display for Verdict {
 }
 
 fn tasks(count: u64) -> String {
-    if count == 1 { "1 task".into() } else { format!("{} tasks", crate::render::thousands(count)) }
+    counted(count, "task")
+}
+
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{} {what}s", crate::render::thousands(count)) }
 }
 
 #[cfg(test)]
@@ -182,5 +203,44 @@ mod tests {
             assert_eq!((Verdict::of(&record), Verdict::of(&record).exit_code()), (verdict, code), "{record:?}");
             assert_eq!(Verdict::reasons(&record).len(), reasons, "{:?}", Verdict::reasons(&record));
         }
+    }
+
+    #[test]
+    fn a_feed_that_breaks_its_promise_is_a_loss_and_one_that_is_slow_is_not() {
+        let feed = |gaps, repeats, conflicts| FeedAccount {
+            gaps,
+            repeats,
+            conflicts,
+            shortfall: Some(7),
+            ..FeedAccount::default()
+        };
+        for (feed, verdict, reason) in [
+            (feed(0, 0, 0), Verdict::Passed, None),
+            (feed(1, 0, 0), Verdict::Loss, Some("1 event of the feed missing, without a word")),
+            (feed(0, 2, 0), Verdict::Loss, Some("2 events of the feed repeated")),
+            (feed(0, 0, 1), Verdict::Loss, Some("1 event of the feed not the same for all subscribers")),
+        ] {
+            let record = RunRecord { ended: Ended::Completed, feed: Some(feed), ..RunRecord::default() };
+            assert_eq!(Verdict::of(&record), verdict);
+            assert_eq!(Verdict::reasons(&record), reason.map(str::to_owned).into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_loss_that_the_setting_allows_is_a_loss() {
+        let may_lose = crate::durability::may_lose("appendfsync everysec: what was acknowledged");
+        let target = crate::record::TargetRecord { may_lose, ..Default::default() };
+        let lost = |lost| {
+            let ledger = Some(Ledger { lost, settled: true, ..Ledger::default() });
+            RunRecord { ended: Ended::Completed, ledger, target: target.clone(), ..RunRecord::default() }
+        };
+        assert_eq!(Verdict::of(&lost(1)).exit_code(), 98);
+        let [gone, allowed] = &Verdict::reasons(&lost(1))[..] else { panic!("two reasons") };
+        assert_eq!(gone, "1 task lost: acknowledged, and gone");
+        assert!(
+            allowed.contains("it is one all the same: Redis with appendfsync everysec: up to a second"),
+            "{allowed}"
+        );
+        assert!(Verdict::of(&lost(0)) == Verdict::Passed && Verdict::reasons(&lost(0)).is_empty());
     }
 }

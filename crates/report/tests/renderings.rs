@@ -19,6 +19,26 @@ fn the_terminal_of_a_run_with_losses() {
 }
 
 #[test]
+fn the_terminal_of_a_run_with_several_gateways() {
+    insta::assert_snapshot!(terminal(&common::several(), Colour::Off));
+}
+
+#[test]
+fn every_rendering_says_how_many_gateways_there_were_and_what_their_store_allows() {
+    let run = common::several();
+    let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for text in [terminal(&run, Colour::Off), markdown(&run), html(&run), json(&run)] {
+        let text = words(text).replace("&#39;", "'").replace("&#x27;", "'");
+        for needle in
+            ["gateway", "appendfsync everysec: up to a second of acknowledged work", "127.0.0.1:6379", "40123"]
+        {
+            assert!(text.contains(needle), "{needle} is not in: {text}");
+        }
+    }
+    assert!(junit(&run).contains("every subscriber is told the same"));
+}
+
+#[test]
 fn the_terminal_of_a_run_that_never_began() {
     insta::assert_snapshot!(terminal(&common::empty(), Colour::Off));
 }

@@ -176,10 +176,17 @@ pub(crate) struct RunArgs {
     /// Events that each session makes per minute.
     #[arg(long, value_name = "N")]
     events_per_min: Option<f64>,
+    /// So many gateways of its own, which act as one on the Redis that --store names [default: what the scenario says, or 1].
+    #[arg(long, value_name = "N", conflicts_with = "target")]
+    gateways: Option<u32>,
+    /// The Redis of the own gateways: redis://… or rediss://… (TLS). The run keeps to keys of its own, and removes them at its end
+    /// [default: the embedded store].
+    #[arg(long, value_name = "URL", conflicts_with = "target")]
+    store: Option<String>,
     /// A setting of the own gateway, as in its configuration file: store.durability=interval. May be repeated.
     #[arg(short = 'e', long = "set", value_name = "KEY=VALUE", value_parser = setting, conflicts_with = "target")]
     set: Vec<(String, toml::Value)>,
-    /// Leave the own gateway's data directory behind; the report says where it is.
+    /// Leave the own gateway's data behind, its directory and its keys in Redis; the report says where they are.
     #[arg(long, conflicts_with = "target")]
     keep_data: bool,
     /// Where run directories are made.
@@ -222,7 +229,11 @@ impl RunArgs {
             set(&mut scenario.target, &key, value)?;
         }
         let target = match self.target {
-            None => Target::Own { program: std::env::current_exe()?, keep_data: self.keep_data },
+            None => Target::Own {
+                program: std::env::current_exe()?,
+                keep_data: self.keep_data,
+                key_prefix: squall_load::key_prefix(),
+            },
             Some(url) => Target::Url { url: url.to_string(), token: self.token, pid: self.pid },
         };
         let terminal = match (self.plain, self.quiet) {
@@ -230,8 +241,13 @@ impl RunArgs {
             (_, true) => Terminal::None,
             _ => Terminal::Auto,
         };
-        let overrides =
-            Overrides { concurrent: self.concurrent, duration: self.duration, events_per_min: self.events_per_min };
+        let overrides = Overrides {
+            concurrent: self.concurrent,
+            duration: self.duration,
+            events_per_min: self.events_per_min,
+            gateways: self.gateways,
+            store: self.store,
+        };
         Ok(Plan { scenario, overrides, target, runs_dir: self.out, terminal, seed: self.seed })
     }
 }

@@ -34,6 +34,8 @@ struct Wanted {
     swap: bool,
     /// Lets a subscriber have some events, and then nothing any more.
     hush: bool,
+    /// Keeps one event from a subscriber.
+    skip: bool,
 }
 
 /// Events that a subscriber gets before the feed falls silent.
@@ -68,14 +70,15 @@ async fn relay(client: TcpStream, upstream: TcpStream, wanted: Wanted, planted: 
     let (mut from_upstream, mut to_upstream) = upstream.into_split();
     let Some(head) = read_head(&mut from_client).await else { return };
     to_upstream.write_all(&head).await.unwrap();
-    if wanted.hush && head.starts_with(b"GET /ws/events") {
+    if (wanted.hush || wanted.skip) && head.starts_with(b"GET /ws/events") {
         tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_upstream).await });
         let Some(head) = read_head(&mut from_upstream).await else { return };
         to_client.write_all(&head).await.unwrap();
         let mut heard = 0;
         while let Some(frame) = Frame::read(&mut from_upstream).await {
             heard += 1;
-            if heard <= HEARD && to_client.write_all(&frame.bytes(false)).await.is_err() {
+            let handed_on = if wanted.hush { heard <= HEARD } else { heard != HEARD };
+            if handed_on && to_client.write_all(&frame.bytes(false)).await.is_err() {
                 return;
             }
         }
@@ -330,6 +333,19 @@ async fn a_feed_that_falls_silent_is_found() {
         let noted = record.notes.iter().any(|note| note.contains("never got to the end of the feed"));
         assert_eq!(noted, hush, "{:?}", record.notes);
     }
+}
+
+#[tokio::test]
+async fn an_event_that_is_skipped_without_a_word_is_found_and_named() {
+    let subscribers = "[[load]]\nworkload = \"subscribers\"\nexecutor = \"constant-vus\"\nduration = \"2s\"\n";
+    let scenario = format!("{SCENARIO}{subscribers}");
+    let (_, outcome) = run_scenario(&scenario, Wanted { skip: true, ..Wanted::default() }).await;
+    assert_eq!(outcome.code, Some(98), "{}", outcome.said());
+    let feed = outcome.record().feed.unwrap();
+    assert_eq!((feed.gaps, feed.repeats, feed.conflicts, feed.findings.len()), (1, 0, 0, 1), "{feed:?}");
+    let finding = &feed.findings[0];
+    let (got, after) = (finding.offset, finding.offset - 2);
+    assert_eq!(finding.detail, format!("subscriber 1 got {got} after {after}"));
 }
 
 #[tokio::test]

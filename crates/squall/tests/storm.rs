@@ -147,7 +147,7 @@ async fn a_kill_in_the_middle_loses_nothing() {
 }
 
 /// Metrics that even a run with all workloads and faults may well not have, and why.
-const CONDITIONAL: [(&str, &str); 15] = [
+const CONDITIONAL: [(&str, &str); 16] = [
     ("lost", "the gateway would have to lose a task"),
     ("pending", "the lanes become quiet"),
     ("recovered", "an answer would have to be lost in the moment of the kill"),
@@ -161,6 +161,7 @@ const CONDITIONAL: [(&str, &str); 15] = [
     ("feed_gaps", "the gateway would have to skip an event"),
     ("feed_gaps_told", "the feed would have to be damaged, or cleaned up"),
     ("feed_repeats", "the gateway would have to repeat an event"),
+    ("feed_conflicts", "the gateway would have to tell one event in two ways"),
     ("feed_shortfall", "the feed would have to fall silent"),
     ("tasks_refused", "the storm would have to find no connection just when it publishes over HTTP"),
 ];

@@ -4,6 +4,7 @@
 
 mod arrivals;
 mod clock;
+mod comparison;
 mod core;
 mod followers;
 mod iterations;
@@ -19,12 +20,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 pub(crate) use clock::Clock;
+pub(crate) use comparison::Comparison;
 pub(crate) use core::Core;
 pub(crate) use followers::{Follower, Followers};
-use squall_client::{Endpoint, Options};
+use squall_client::{Endpoints, Options};
 use squall_protocol::SessionReport;
 use squall_report::statistics::{Shard, Tally};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
@@ -41,8 +43,9 @@ pub(crate) struct Run {
     pub(crate) id: String,
     pub(crate) seed: u64,
     pub(crate) clock: Clock,
-    pub(crate) endpoint: Endpoint,
-    /// The gateway is the storm's own, so that there can be no tasks of others.
+    /// The target: one gateway, or several that act as one.
+    pub(crate) gateways: Endpoints,
+    /// The target is the storm's own, so that there can be no tasks of others.
     pub(crate) own: bool,
     pub(crate) options: Options,
     /// All lanes that tasks may come over; the last one stands for those that the scenario does not name.
@@ -60,6 +63,10 @@ pub(crate) struct Run {
     pub(crate) feed_begun: u64,
     /// How far the subscribers are.
     pub(crate) followers: Followers,
+    /// Whether they are all told the same.
+    pub(crate) comparison: Comparison,
+    /// How often a gateway was back after a fault.
+    pub(crate) came_back: watch::Sender<u64>,
     /// From the begin of a fault until its effects should be over. Dropped iterations are then the target's doing.
     pub(crate) disturbed: AtomicBool,
 }

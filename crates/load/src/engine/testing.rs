@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use squall_client::{Endpoint, Options};
 use squall_report::statistics::{Measured, Registry, Shard, Tally, Trend};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Clock, Core, Followers, FromCore, Leaves, Run};
+use super::{Clock, Comparison, Core, Followers, FromCore, Leaves, Run};
 use crate::metrics::Ids;
 use crate::scenario::parse;
 
@@ -33,7 +33,7 @@ impl Lone {
             id: "00000000".to_owned(),
             seed: 7,
             clock: Clock::started_ago(Duration::from_secs(60)),
-            endpoint: Endpoint::parse("http://127.0.0.1:1").unwrap(),
+            gateways: Endpoint::parse("http://127.0.0.1:1").unwrap().into(),
             own: true,
             options: Options::default(),
             lanes,
@@ -44,6 +44,8 @@ impl Lone {
             fault_ended_us: AtomicU64::new(u64::MAX),
             feed_begun: 0,
             followers: Followers::default(),
+            comparison: Comparison::default(),
+            came_back: watch::Sender::new(0),
             disturbed: AtomicBool::new(false),
         });
         let (tell, from_core) = mpsc::channel(events);

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::scenario::{ScenarioError, Section, as_text, show_span};
+use crate::scenario::{MOST_GATEWAYS, ScenarioError, Section, as_text, show_span};
 
-/// What is done to the own gateway.
+/// What is done to an own gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
@@ -34,11 +34,51 @@ impl FaultKind {
     }
 }
 
+/// To which of the own gateways something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// To the one with this number, from 1.
+    One(u32),
+    /// To all of them, in one moment.
+    All,
+}
+
+impl Whom {
+    const fn is_first(&self) -> bool {
+        matches!(self, Self::One(1))
+    }
+
+    /// Whether the gateway with this index, from 0, is meant.
+    pub(crate) fn means(self, index: usize) -> bool {
+        match self {
+            Self::One(number) => number as usize == index + 1,
+            Self::All => true,
+        }
+    }
+}
+
+impl Serialize for Whom {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::One(number) => serializer.serialize_u32(*number),
+            Self::All => serializer.serialize_str(ALL),
+        }
+    }
+}
+
+const ALL: &str = "all";
+
 /// One `[[fault]]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Fault {
     /// What.
     pub kind: FaultKind,
+    /// To which gateway; the first if nothing is said.
+    #[serde(rename = "gateway", skip_serializing_if = "Whom::is_first")]
+    pub whom: Whom,
+    /// The line that says so.
+    #[serde(skip)]
+    pub(crate) line: usize,
     /// When, from the start of the run.
     #[serde(serialize_with = "as_text")]
     pub at: Duration,
@@ -53,26 +93,51 @@ impl Fault {
         let kind = section.choice("fault", &word, &FaultKind::CHOICES)?;
         let at = section.span("at")?.ok_or_else(|| section.error("`at` is missing"))?;
         let lasts = section.span("for")?.unwrap_or(Duration::from_secs(1));
+        let whom = match section.whole_or("gateway", 1, MOST_GATEWAYS.into(), ALL)? {
+            None => Whom::One(1),
+            Some(None) => Whom::All,
+            Some(Some(number)) => Whom::One(number as u32),
+        };
+        let line = section.line("gateway");
         section.finish()?;
-        Ok(Self { kind, at, lasts })
+        Ok(Self { kind, whom, line, at, lasts })
     }
 
-    /// In words.
+    /// In words, where there are so many gateways.
     #[must_use]
-    pub fn describe(&self) -> String {
+    pub fn describe(&self, gateways: u32) -> String {
         let lasts = show_span(self.lasts);
+        let whom = match (gateways, self.whom) {
+            (1, _) => "the own gateway".to_owned(),
+            (_, Whom::One(number)) => format!("gateway {number}"),
+            (_, Whom::All) => "all gateways".to_owned(),
+        };
         match self.kind {
-            FaultKind::Kill => format!("SIGKILL of the own gateway, restart after {lasts}"),
-            FaultKind::Terminate => format!("SIGTERM of the own gateway, restart after {lasts}"),
-            FaultKind::Freeze => format!("SIGSTOP of the own gateway, SIGCONT after {lasts}"),
+            FaultKind::Kill => format!("SIGKILL of {whom}, restart after {lasts}"),
+            FaultKind::Terminate => format!("SIGTERM of {whom}, restart after {lasts}"),
+            FaultKind::Freeze => format!("SIGSTOP of {whom}, SIGCONT after {lasts}"),
         }
     }
+}
+
+/// Whether there are enough gateways for all faults.
+///
+/// # Errors
+/// The line of the first fault that is done to a gateway that there is not, and what is wrong in words.
+pub(crate) fn in_reach(faults: &[Fault], gateways: u32) -> Result<(), (usize, String)> {
+    let beyond = |fault: &&Fault| matches!(fault.whom, Whom::One(number) if number > gateways);
+    let Some(fault) = faults.iter().find(beyond) else { return Ok(()) };
+    let Whom::One(number) = fault.whom else { return Ok(()) };
+    let message =
+        format!("the fault at {} is done to gateway {number}, and `gateways` is {gateways}", show_span(fault.at));
+    Err((fault.line, message))
 }
 
 /// Sorts faults by time.
 ///
 /// # Errors
-/// In words, when one begins before another has ended: there is one gateway, and it cannot be killed while it is dead.
+/// In words, when one begins before another has ended: a gateway cannot be killed while it is dead, and of two faults at one time
+/// nobody could tell which was felt.
 pub(crate) fn in_order(faults: &mut [Fault]) -> Result<(), String> {
     faults.sort_by_key(|fault| fault.at);
     for pair in faults.windows(2) {
@@ -177,7 +242,8 @@ mod tests {
     use super::*;
 
     fn fault(at_ms: u64, for_ms: u64) -> Fault {
-        Fault { kind: FaultKind::Kill, at: Duration::from_millis(at_ms), lasts: Duration::from_millis(for_ms) }
+        let (at, lasts) = (Duration::from_millis(at_ms), Duration::from_millis(for_ms));
+        Fault { kind: FaultKind::Kill, whom: Whom::One(1), line: 0, at, lasts }
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) async fn settle_accounts(conductor: &mut Conductor, settled: bool) ->
     }
     let open = open_tasks(&ledger);
     let own: HashMap<TaskId, u32> = open.iter().map(|(n, id)| (*id, *n)).collect();
-    let mut http = Http::new(conductor.run.endpoint.clone(), conductor.run.options.clone());
+    let mut http = Http::new(conductor.run.gateways.clone(), conductor.run.options.clone());
     let mut fates: HashMap<u32, Fate> = HashMap::with_capacity(open.len());
     let mut dead = HashMap::new();
     for letter in dead_letters(&mut http, conductor, &ledger).await {

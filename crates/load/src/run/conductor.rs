@@ -7,10 +7,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use squall_protocol::SessionReport;
-use squall_report::record::{Ended, FaultRecord};
+use squall_report::record::{Ended, FaultRecord, ResourcesRecord};
 use squall_report::statistics::{Tally, Totals};
 use squall_report::thresholds::{Phase as Evaluation, Thresholds};
-use squall_report::{RunDir, RunRecord, SecondSample};
+use squall_report::{RunDir, RunRecord, SecondSample, durability};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ use crate::faults::{FaultKind, Step, Timeline};
 use crate::live::{Live, View};
 use crate::metrics::{self, Ids};
 use crate::scenario::{Load, Scenario, show_span};
-use crate::target::{Act, Heard, Look, OwnGateway, Sampler, Watcher};
+use crate::target::{Act, Crew, Fleet, Heard, Look, Sampler, Samplers, Watcher};
 use crate::workloads::Workload;
 
 /// After a target worked again, so long its backlog may still show.
@@ -62,7 +62,9 @@ pub(super) struct Conductor {
     /// When the target worked again.
     recovered: Option<Instant>,
     looks: watch::Receiver<Look>,
-    target: Sampler,
+    target: Samplers,
+    /// Gateways that are not back yet from the fault that is being taken back.
+    to_return: usize,
     storm: Sampler,
     errors: Vec<String>,
     /// Events that subscribers never got, as far as that could be told.
@@ -99,13 +101,17 @@ impl Conductor {
             name: format!("{}-{}", fault.kind.as_str(), index + 1),
             kind: fault.kind.as_str().to_owned(),
             at_ms: fault.at.as_millis() as u64,
-            detail: fault.describe(),
+            detail: fault.describe(scenario.gateways),
             ..FaultRecord::default()
         });
         let record = RunRecord { faults: faults.collect(), ..record };
         Self {
             timeline: Timeline::new(&scenario.fault),
-            target: Sampler::new(record.target.pid),
+            target: match record.target.gateways.as_slice() {
+                [] => Samplers::new([record.target.pid]),
+                several => Samplers::new(several.iter().map(|gateway| gateway.pid)),
+            },
+            to_return: 0,
             storm: Sampler::new(Some(std::process::id())),
             spares: (0..cores).map(|_| spare()).collect(),
             cores_loading: cores,
@@ -132,7 +138,7 @@ impl Conductor {
 
     pub(super) async fn conduct(
         mut self,
-        gateway: Option<OwnGateway>,
+        fleet: Option<Fleet>,
         cancel: CancellationToken,
         begun: Instant,
     ) -> Result<Finished> {
@@ -140,23 +146,20 @@ impl Conductor {
         if self.scenario.needs_gateway() {
             let (looks, receiver) = watch::channel(Look::default());
             self.looks = receiver;
-            tokio::spawn(Watcher::new(self.run.endpoint.clone()).watch(looks, stop_looking.clone()));
+            tokio::spawn(Watcher::new(&self.run.gateways).watch(looks, stop_looking.clone()));
         }
-        let (acts, to_gateway) = mpsc::channel(16);
         let (heard, from_gateway) = mpsc::channel(16);
-        let gateway = gateway.map(|gateway| tokio::spawn(gateway.live(self.run.clock, to_gateway, heard)));
-        let settled = self.watch_over(from_gateway, &acts, &cancel).await;
+        let crew = fleet.map(|fleet| fleet.live(self.run.clock, &heard)).unwrap_or_default();
+        drop(heard);
+        let settled = self.watch_over(from_gateway, &crew, &cancel).await;
         self.note_faults_not_done();
         self.stop_cores().await;
         self.close_last_second();
         // While the target still lives: only it can say what became of some tasks.
         let accounted = account::settle_accounts(&mut self, settled).await;
+        self.note_other_durability().await;
         stop_looking.cancel();
-        let _ = acts.send(Act::Stop).await;
-        if let Some(gateway) = gateway {
-            // It ends with its last act; a panic in it is in the log.
-            let _ = gateway.await;
-        }
+        crew.stop().await;
         self.record.duration.total_ms = begun.elapsed().as_millis() as u64;
         outcome::conclude(self, accounted)
     }
@@ -165,7 +168,7 @@ impl Conductor {
     async fn watch_over(
         &mut self,
         mut from_gateway: mpsc::Receiver<Heard>,
-        acts: &mpsc::Sender<Act>,
+        crew: &Crew,
         cancel: &CancellationToken,
     ) -> bool {
         let mut phase = Phase::Load;
@@ -235,7 +238,7 @@ impl Conductor {
                 }
                 Event::Gateway(Some(heard)) => self.gateway(heard),
                 Event::Gateway(None) | Event::LoadTimeIsUp => {}
-                Event::FaultDue => self.faults_due(acts).await,
+                Event::FaultDue => self.faults_due(crew).await,
                 Event::Settled(settled) => {
                     self.followed(settled);
                     let total_ms = self.run.clock.elapsed().as_millis() as u64;
@@ -329,9 +332,9 @@ impl Conductor {
         }
     }
 
-    async fn faults_due(&mut self, acts: &mpsc::Sender<Act>) {
+    async fn faults_due(&mut self, crew: &Crew) {
         while let Some(step) = self.timeline.due(self.run.clock.elapsed()) {
-            let act = match step {
+            match step {
                 Step::Begin(index) => {
                     let planned = self.scenario.fault[index];
                     let late = self.run.clock.elapsed().saturating_sub(planned.at);
@@ -347,39 +350,72 @@ impl Conductor {
                     self.run.fault_ended_us.store(u64::MAX, Ordering::Relaxed);
                     // Whoever sees the new fault also sees that it has not ended.
                     self.run.fault.store(index as u64, Ordering::Release);
-                    self.live.say(&planned.describe());
-                    Act::Begin(index, planned.kind)
+                    self.live.say(&planned.describe(self.scenario.gateways));
+                    crew.act(planned.whom, Act::Begin(index, planned.kind)).await;
                 }
-                Step::End(index) => Act::End(index, self.scenario.fault[index].kind),
-            };
-            // The channel holds more acts than there can be open at a time.
-            let _ = acts.send(act).await;
+                Step::End(index) => {
+                    let planned = self.scenario.fault[index];
+                    self.to_return = crew.act(planned.whom, Act::End(index, planned.kind)).await;
+                }
+            }
         }
     }
 
     fn gateway(&mut self, heard: Heard) {
         match heard {
-            Heard::Begun { fault: index, at_us } => {
+            Heard::Begun { fault: index, gateway, at_us } => {
                 self.record.faults[index].at_ms = at_us / 1000;
                 if self.scenario.fault[index].kind != FaultKind::Freeze {
-                    self.target.follow(None);
+                    self.target.follow(gateway, None);
                 }
             }
-            Heard::Ended { fault: index, at_us, pid, blemish } => {
-                self.record.faults[index].until_ms = Some(at_us / 1000);
-                self.run.fault_ended_us.store(at_us, Ordering::Relaxed);
-                self.timeline.over();
+            Heard::Ended { fault: index, gateway, at_us, pid, blemish } => {
                 if let Some(blemish) = blemish {
                     self.note_once(blemish);
                 }
                 if self.scenario.fault[index].kind != FaultKind::Freeze {
-                    self.target.follow(Some(pid));
-                    self.record.target.pid = Some(pid);
-                    self.record.target.restarts += 1;
-                    self.live.say("the gateway is back");
+                    self.restarted(gateway, pid);
+                }
+                self.run.came_back.send_modify(|times| *times += 1);
+                self.to_return = self.to_return.saturating_sub(1);
+                if self.to_return == 0 {
+                    self.record.faults[index].until_ms = Some(at_us / 1000);
+                    self.run.fault_ended_us.store(at_us, Ordering::Relaxed);
+                    self.timeline.over();
                 }
             }
             Heard::Broken(why) => self.fail(why),
+        }
+    }
+
+    fn restarted(&mut self, gateway: usize, pid: u32) {
+        self.target.follow(gateway, Some(pid));
+        let target = &mut self.record.target;
+        target.restarts += 1;
+        if gateway == 0 {
+            target.pid = Some(pid);
+        }
+        match target.gateways.get_mut(gateway) {
+            Some(one) => {
+                one.pid = Some(pid);
+                one.restarts += 1;
+                self.live.say(&format!("gateway {} is back", gateway + 1));
+            }
+            None => self.live.say("the gateway is back"),
+        }
+    }
+
+    /// What an acknowledgement means may have been changed while the run went on, or Redis may be another one now.
+    async fn note_other_durability(&mut self) {
+        let Some(before) = self.record.target.durability.clone() else { return };
+        let mut http = squall_client::Http::new(self.run.gateways.clone(), self.run.options.clone());
+        if let Ok(health) = http.health().await
+            && health.durability != before
+        {
+            self.note_once(format!("at the end an acknowledgement meant something else: {}", health.durability));
+            let may_lose = durability::may_lose(&health.durability);
+            let weaker = may_lose.filter(|_| self.record.target.may_lose.is_none());
+            self.record.target.may_lose = self.record.target.may_lose.take().or(weaker);
         }
     }
 
@@ -403,7 +439,7 @@ impl Conductor {
         sample.depths = look.depths;
         sample.sessions = look.sessions;
         sample.health = look.health;
-        sample.target = self.target.sample();
+        (sample.target, sample.gateways) = self.target.sample();
         sample.storm = self.storm.sample();
         sample.errors = outcome::errors(&self.errors, self.totals.second(), self.totals.registry());
         sample.faults = self.active_faults(at, span);
@@ -528,10 +564,9 @@ impl Conductor {
     }
 
     /// Resources of target and storm so far.
-    pub(super) fn usage(
-        &self,
-    ) -> (Option<squall_report::record::ProcessRecord>, Option<squall_report::record::ProcessRecord>) {
-        (self.target.usage.record(), self.storm.usage.record())
+    pub(super) fn usage(&self) -> ResourcesRecord {
+        let (target, gateways) = self.target.usage();
+        ResourcesRecord { target, gateways, storm: self.storm.usage.record() }
     }
 }
 

@@ -11,21 +11,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use squall_client::{Endpoint, Options};
-use squall_report::record::{DurationRecord, Ended, GeneratorRecord, ScenarioRecord, TargetRecord};
+use squall_client::{Endpoint, Endpoints, Options};
+use squall_report::record::{DurationRecord, Ended, GatewayRecord, GeneratorRecord, ScenarioRecord, TargetRecord};
 use squall_report::statistics::{Registry, Shard, Tally, Totals};
-use squall_report::{RunDir, RunRecord, Verdict};
-use tokio::sync::mpsc;
+use squall_report::{RunDir, RunRecord, Verdict, durability};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::conductor::Conductor;
 pub(crate) use self::conductor::Phase;
-use crate::engine::{self, Clock, Followers, Run};
+use crate::engine::{self, Clock, Comparison, Followers, Run};
 use crate::error::{Error, Result};
 use crate::live::Live;
 use crate::metrics::{self, Ids};
-use crate::scenario::{Overrides, Scenario, show_span};
-use crate::target::{OwnGateway, is_process, machine};
+use crate::scenario::{Overrides, Scenario, show_span, without_password};
+use crate::target::{Fleet, Setup, is_process, machine};
 
 /// What is to be run.
 #[derive(Clone, Debug)]
@@ -47,12 +47,15 @@ pub struct Plan {
 /// Whom the storm hits.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// A gateway of its own: a child process on a free port, with an empty data directory.
+    /// Gateways of its own: child processes on free ports, with empty data directories. How many, and on which store, the scenario
+    /// says.
     Own {
         /// The program; `<program> serve` must start a gateway.
         program: PathBuf,
-        /// Leave the data directory behind.
+        /// Leave the data behind.
         keep_data: bool,
+        /// What all keys of this run begin with, if its store is a Redis: see [`key_prefix`].
+        key_prefix: String,
     },
     /// Something that runs already.
     Url {
@@ -63,6 +66,34 @@ pub enum Target {
         /// Its process, if it is on this machine and its resources are to be watched.
         pid: Option<u32>,
     },
+}
+
+/// Keys of a run in a Redis. Whoever knows Redis removes them when the run is over; the storm does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeysInRedis {
+    /// Where; may hold a password.
+    pub url: String,
+    /// Who must have signed its certificate; empty: the system's authorities.
+    pub ca_file: String,
+    /// All of them begin with this and a colon, and nothing else does.
+    pub prefix: String,
+}
+
+impl Plan {
+    /// What the run will leave in a Redis, and is not meant to stay there.
+    #[must_use]
+    pub fn keys_in_redis(&self) -> Option<KeysInRedis> {
+        let Target::Own { keep_data: false, key_prefix, .. } = &self.target else { return None };
+        let url = self.overrides.store.as_deref().or_else(|| self.scenario.store_url())?;
+        let ca_file = self.scenario.store_setting("ca_file").unwrap_or_default();
+        Some(KeysInRedis { url: url.to_owned(), ca_file: ca_file.to_owned(), prefix: key_prefix.clone() })
+    }
+}
+
+/// A prefix that no other run has. The braces keep all keys in one slot of a cluster.
+#[must_use]
+pub fn key_prefix() -> String {
+    format!("{{squall-storm-{}}}", uuid::Uuid::new_v4().simple())
 }
 
 /// What is shown while it runs.
@@ -108,6 +139,9 @@ pub async fn run(plan: Plan, cancel: CancellationToken) -> Result<Finished> {
         let message = "has faults, and they are done to a gateway that the storm starts itself: leave out --target";
         return Err(Error::Usage(format!("scenario {:?} {message}", scenario.name)));
     }
+    if matches!(plan.target, Target::Own { .. }) {
+        check_store(&scenario)?;
+    }
     let lanes = lanes_of(&scenario);
     let loads: Vec<_> = scenario.load.iter().map(|load| load.name.clone()).collect();
     let mut registry = Registry::new();
@@ -147,7 +181,7 @@ pub async fn run(plan: Plan, cancel: CancellationToken) -> Result<Finished> {
     dir.begin(&record).map_err(run_dir_error)?;
 
     let connected = connect(&plan.target, &scenario, &dir, &mut record).await;
-    let Connected { gateway, endpoint, feed_begun } = match connected {
+    let Connected { fleet, gateways, feed_begun } = match connected {
         Ok(connected) => connected,
         Err(error) => {
             record.ended = Ended::Failed { message: error.to_string() };
@@ -162,7 +196,7 @@ pub async fn run(plan: Plan, cancel: CancellationToken) -> Result<Finished> {
         id: format!("{:08x}", seed as u32 ^ (seed >> 32) as u32 ^ std::process::id()),
         seed,
         clock: Clock::starting_in(RUN_UP),
-        endpoint,
+        gateways,
         own: record.target.own,
         options: Options { request_timeout: Duration::from_secs(10), ..Options::default() },
         lanes,
@@ -173,6 +207,8 @@ pub async fn run(plan: Plan, cancel: CancellationToken) -> Result<Finished> {
         fault_ended_us: AtomicU64::new(u64::MAX),
         feed_begun,
         followers: Followers::default(),
+        comparison: Comparison::default(),
+        came_back: watch::Sender::new(0),
         disturbed: AtomicBool::new(false),
     });
     let ids = Arc::new(ids);
@@ -180,10 +216,30 @@ pub async fn run(plan: Plan, cancel: CancellationToken) -> Result<Finished> {
     let (events, from_cores) = mpsc::channel(EVENTS);
     let handles = engine::start(&run, &ids, shards, &events)?;
     drop(events);
-    let live = Live::new(plan.terminal, &scenario, &run.endpoint.to_string(), dir.path());
+    let against = match run.gateways.all() {
+        [only] => only.to_string(),
+        several => format!("{} gateways on {}", several.len(), record.target.store.as_deref().unwrap_or("one store")),
+    };
+    let live = Live::new(plan.terminal, &scenario, &against, dir.path());
     let totals = Totals::new(registry);
     let conductor = Conductor::new(run, ids, scenario, thresholds, totals, record, dir, live, handles, from_cores);
-    conductor.conduct(gateway, cancel, begun).await
+    conductor.conduct(fleet, cancel, begun).await
+}
+
+/// Whether the own gateways can be started on the store that the scenario names.
+fn check_store(scenario: &Scenario) -> Result<()> {
+    let several = scenario.gateways > 1;
+    match scenario.store_url() {
+        None if several => {
+            let message = "gateways need a store that they share, and the embedded store belongs to one process: name a Redis \
+                           with --store redis://HOST:PORT";
+            Err(usage(scenario, &format!("{} {message}", scenario.gateways)))
+        }
+        Some(_) if scenario.target.get("store").is_some_and(|store| store.get("key_prefix").is_some()) => {
+            Err(usage(scenario, "store.key_prefix is chosen by the storm, so that it touches no keys but its own"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn usage(scenario: &Scenario, message: &str) -> Error {
@@ -231,6 +287,8 @@ fn scenario_record(scenario: &Scenario, overrides: &Overrides) -> ScenarioRecord
     note("--concurrent", overrides.concurrent.map(|it| it.to_string()));
     note("--duration", overrides.duration.map(show_span));
     note("--events-per-min", overrides.events_per_min.map(|it| it.to_string()));
+    note("--gateways", overrides.gateways.map(|it| it.to_string()));
+    note("--store", overrides.store.as_deref().map(without_password));
     ScenarioRecord {
         name: scenario.name.clone(),
         description: scenario.description.clone(),
@@ -251,6 +309,7 @@ fn without_secrets(mut value: serde_json::Value) -> serde_json::Value {
                 *field = if secret { Value::from("(secret)") } else { without_secrets(field.take()) };
             }
         }
+        Value::String(text) => *text = without_password(text),
         Value::Array(items) => items.iter_mut().for_each(|item| *item = without_secrets(item.take())),
         _ => {}
     }
@@ -259,36 +318,55 @@ fn without_secrets(mut value: serde_json::Value) -> serde_json::Value {
 
 /// Somebody to storm.
 struct Connected {
-    gateway: Option<OwnGateway>,
-    endpoint: Endpoint,
+    fleet: Option<Fleet>,
+    gateways: Endpoints,
     /// Where the feed stands; 0 when nobody asked.
     feed_begun: u64,
 }
 
-/// Starts the own gateway, or looks whether the other one is there.
+/// Starts the own gateways, or looks whether the other one is there.
 async fn connect(target: &Target, scenario: &Scenario, dir: &RunDir, record: &mut RunRecord) -> Result<Connected> {
     let bad = |error: squall_client::endpoint::BadEndpoint| Error::Target(error.to_string());
-    let (gateway, endpoint) = match target {
-        Target::Own { program, keep_data } => {
-            let gateway = OwnGateway::start(program, *keep_data, scenario, &dir.target_log_path()).await?;
-            let endpoint = Endpoint::parse(&gateway.url).map_err(bad)?;
-            record.target.pid = gateway.pid();
-            if *keep_data {
-                record.notes.push(format!("the gateway's data stays in {}", gateway.data_dir().display()));
+    let (fleet, gateways) = match target {
+        Target::Own { program, keep_data, key_prefix } => {
+            let store = scenario.store_url().map(without_password);
+            record.target.store =
+                Some(store.as_ref().map_or_else(|| "embedded".to_owned(), |url| format!("Redis at {url}")));
+            record.target.key_prefix = store.as_ref().map(|_| key_prefix.clone());
+            // Written down before there are any keys: of a run that is killed this is all that tells which they are.
+            dir.begin(record).map_err(|error| Error::RunDir(error.to_string()))?;
+            let setup = Setup { program, keep: *keep_data, key_prefix, scenario };
+            let fleet = Fleet::start(&setup, |number| dir.target_log_path(number)).await?;
+            let endpoints =
+                fleet.each().map(|(url, _)| Endpoint::parse(url)).collect::<std::result::Result<Vec<_>, _>>();
+            let endpoints = endpoints.map_err(bad)?;
+            record.target.pid = fleet.each().next().and_then(|(_, pid)| pid);
+            if endpoints.len() > 1 {
+                let each = fleet.each().map(|(url, pid)| GatewayRecord { url: url.to_owned(), pid, restarts: 0 });
+                record.target.gateways = each.collect();
             }
-            (Some(gateway), endpoint)
+            if *keep_data {
+                record.notes.push(format!("the gateway's data stays in {}", fleet.dir().display()));
+                if let Some(url) = store {
+                    record.notes.push(format!("the keys of this run stay in the Redis at {url}, below {key_prefix}"));
+                }
+            }
+            let none = || Error::Target("there is no gateway".to_owned());
+            (Some(fleet), Endpoints::new(endpoints).ok_or_else(none)?)
         }
         Target::Url { url, token, pid } => {
             record.target.pid = *pid;
-            (None, endpoint(url, token.as_deref()).map_err(bad)?)
+            (None, endpoint(url, token.as_deref()).map_err(bad)?.into())
         }
     };
+    let endpoint = gateways.current();
     record.target.url = endpoint.to_string();
     let mut http = squall_client::Http::new(endpoint.clone(), Options::default());
     let mut feed_begun = 0;
     if scenario.needs_gateway() {
         let health = http.health().await.map_err(|error| Error::Target(format!("{endpoint}: {error}")))?;
         record.target.version = Some(health.version);
+        record.target.may_lose = durability::may_lose(&health.durability);
         record.target.durability = Some(health.durability);
         // The token must be good for the figures as well, and the lanes must be there.
         let stats = http.stats().await.map_err(|error| Error::Target(format!("{endpoint}: {error}")))?;
@@ -303,7 +381,7 @@ async fn connect(target: &Target, scenario: &Scenario, dir: &RunDir, record: &mu
     } else {
         http.connect().await.map_err(|error| Error::Target(error.to_string()))?;
     }
-    Ok(Connected { gateway, endpoint, feed_begun })
+    Ok(Connected { fleet, gateways, feed_begun })
 }
 
 #[cfg(test)]
@@ -314,10 +392,10 @@ mod tests {
 
     #[test]
     fn secrets_stay_out_of_the_record() {
-        let scenario =
-            json!({"target": {"hooks": {"github": {"secret": "s3cret", "rules": [{"lane": "ci"}]}}}, "seed": 7});
-        let expected =
-            json!({"target": {"hooks": {"github": {"secret": "(secret)", "rules": [{"lane": "ci"}]}}}, "seed": 7});
+        let scenario = json!({"target": {"hooks": {"github": {"secret": "s3cret", "rules": [{"lane": "ci"}]}},
+                "store": {"url": "redis://me:s3cret@h:1/"}}, "seed": 7});
+        let expected = json!({"target": {"hooks": {"github": {"secret": "(secret)", "rules": [{"lane": "ci"}]}},
+                "store": {"url": "redis://…@h:1/"}}, "seed": 7});
         assert_eq!(without_secrets(scenario), expected);
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 use squall_protocol::Priority;
 use squall_report::record::{
-    Duplicated, Ended, Finding, FindingClass, LaneRecord, Ledger as LedgerRecord, ResourcesRecord, SessionsRecord,
+    Duplicated, Ended, FeedAccount, Finding, FindingClass, LaneRecord, Ledger as LedgerRecord, SessionsRecord,
 };
 use squall_report::statistics::{Measured, Registry, Shard, Tally};
 use squall_report::thresholds::Phase;
@@ -82,7 +82,6 @@ pub(super) fn conclude(mut conductor: Conductor, accounted: Option<Accounted>) -
     conductor.totals.close_second();
 
     let Conductor { totals, thresholds, scenario, peaks, run, .. } = &conductor;
-    let (target, storm) = conductor.usage();
     let measure = |metric: &str, tags: &[(&str, &str)]| {
         let tags: Vec<_> = tags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         match totals.run().measure(&registry, metric, &tags) {
@@ -98,7 +97,7 @@ pub(super) fn conclude(mut conductor: Conductor, accounted: Option<Accounted>) -
     record.metrics = totals.summaries(load_ms);
     record.thresholds = thresholds.evaluate(&registry, totals.run(), load_ms, Phase::Final);
     record.errors = errors(&crate::metrics::error_names(), totals.run(), &registry);
-    record.resources = ResourcesRecord { target, storm };
+    record.resources = conductor.usage();
     record.generator.dropped_iterations = measure("dropped_iterations", &[]);
     judge_generator(&mut record, scenario, due, dropped);
     if scenario.load.iter().any(|load| matches!(load.workload, Workload::Sessions(_))) {
@@ -107,6 +106,19 @@ pub(super) fn conclude(mut conductor: Conductor, accounted: Option<Accounted>) -
             refused: measure("sessions_refused", &[]),
             by_outcome: sessions,
             peak_active: peaks.active_sessions,
+        });
+    }
+    if scenario.load.iter().any(|load| matches!(load.workload, Workload::Subscribers(_))) {
+        let findings = run.comparison.findings();
+        record.feed = Some(FeedAccount {
+            events: measure("feed_events", &[]),
+            gaps: measure("feed_gaps", &[]),
+            repeats: measure("feed_repeats", &[]),
+            conflicts: measure("feed_conflicts", &[]),
+            shortfall: conductor.feed_shortfall,
+            not_compared: run.comparison.not_compared(),
+            findings: findings.listed,
+            findings_omitted: findings.omitted,
         });
     }
     for lane in &run.lanes {

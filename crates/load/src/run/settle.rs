@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use squall_client::{Endpoint, Http, Options};
+use futures_util::future::join_all;
+use squall_client::{Endpoints, Http, Options};
+use squall_protocol::Stats;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Run;
@@ -60,30 +62,36 @@ impl Wait {
 /// Waits at most `patience`, and asks at least once.
 pub(super) async fn settle(run: Arc<Run>, wanted: Wanted, patience: Duration, hurry: CancellationToken) -> Settled {
     let mut wait = Wait::new(patience, hurry);
-    let mut http = asking(&run.endpoint);
+    let mut gateways = asking(&run.gateways);
     let mut settled = Settled { quiet: true, behind: None };
     if let Some(lanes) = &wanted.quiet {
-        settled.quiet = until_quiet(&mut http, lanes, &mut wait).await;
+        settled.quiet = until_quiet(&mut gateways, lanes, &mut wait).await;
     }
     // Where something still happens, nobody can be expected to have seen all of it.
     if wanted.followed && settled.quiet {
-        settled.behind = until_followed(&mut http, &run, &mut wait).await;
+        settled.behind = until_followed(&mut gateways, &run, &mut wait).await;
     }
     settled
 }
 
-fn asking(endpoint: &Endpoint) -> Http {
+/// One for each gateway.
+fn asking(gateways: &Endpoints) -> Vec<Http> {
     let options = Options { connect_timeout: ANSWER_WITHIN, request_timeout: ANSWER_WITHIN, ..Options::default() };
-    Http::new(endpoint.clone(), options)
+    gateways.all().iter().map(|one| Http::new(one.clone(), options.clone())).collect()
 }
 
-async fn until_quiet(http: &mut Http, lanes: &[String], wait: &mut Wait) -> bool {
+/// What those say that answer.
+async fn stats(gateways: &mut [Http]) -> Vec<Stats> {
+    join_all(gateways.iter_mut().map(Http::stats)).await.into_iter().filter_map(Result::ok).collect()
+}
+
+async fn until_quiet(gateways: &mut [Http], lanes: &[String], wait: &mut Wait) -> bool {
     let mut quiet = 0;
     while !wait.is_over() {
-        quiet = match http.stats().await {
-            Ok(stats) if is_quiet(&stats, lanes) => quiet + 1,
-            _ => 0,
-        };
+        let stats = stats(gateways).await;
+        // What waits is the same for all of them; one that says otherwise has seen something that the others have not.
+        let all = !stats.is_empty() && stats.iter().all(|stats| is_quiet(stats, lanes));
+        quiet = if all { quiet + 1 } else { 0 };
         if quiet == 2 {
             return true;
         }
@@ -92,12 +100,13 @@ async fn until_quiet(http: &mut Http, lanes: &[String], wait: &mut Wait) -> bool
     false
 }
 
-async fn until_followed(http: &mut Http, run: &Run, wait: &mut Wait) -> Option<(u64, u64)> {
+async fn until_followed(gateways: &mut [Http], run: &Run, wait: &mut Wait) -> Option<(u64, u64)> {
     let head = loop {
-        match http.stats().await {
-            Ok(stats) => break stats.feed_offset,
-            Err(_) if wait.is_over() => return None,
-            Err(_) => tokio::time::sleep(ASK_EVERY).await,
+        // The feed is the same for all of them; the one that knows most of it knows where it ends.
+        match stats(gateways).await.iter().filter(|stats| stats.store_up).map(|stats| stats.feed_offset).max() {
+            Some(head) => break head,
+            None if wait.is_over() => return None,
+            None => tokio::time::sleep(ASK_EVERY).await,
         }
     };
     loop {

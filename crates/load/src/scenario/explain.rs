@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Scenario, show_span};
+use super::{Scenario, show_span, without_password};
 
 /// What the scenario does, in plain text.
 #[must_use]
@@ -25,7 +25,7 @@ pub fn explain(scenario: &Scenario) -> String {
     if !scenario.fault.is_empty() {
         text += "\nfaults\n";
         for fault in &scenario.fault {
-            let _ = writeln!(text, "  at {:<11} {}", show_span(fault.at), fault.describe());
+            let _ = writeln!(text, "  at {:<11} {}", show_span(fault.at), fault.describe(scenario.gateways));
         }
     }
     text += "\nmust hold\n";
@@ -36,11 +36,15 @@ pub fn explain(scenario: &Scenario) -> String {
     if scenario.accounts_for_tasks() {
         text += "  every acknowledged task is delivered, or among the dead letters with a reason (else exit code 98)\n";
     }
+    if scenario.gateways > 1 {
+        let store = scenario.store_url().map_or_else(|| "a Redis that --store names".to_owned(), without_password);
+        let _ = writeln!(text, "\n{} own gateways, which share {store} (ignored with --target)", scenario.gateways);
+    }
     if !scenario.target.is_empty() {
         let settings = toml::to_string(&scenario.target).unwrap_or_default();
         text += "\nthe own gateway is set so (ignored with --target)\n";
         for line in settings.lines().filter(|line| !line.is_empty()) {
-            let _ = writeln!(text, "  {line}");
+            let _ = writeln!(text, "  {}", without_password(line));
         }
     }
     text
@@ -58,6 +62,12 @@ mod tests {
                 assert!(text.contains(needle), "{name}: {text}");
             }
         }
-        assert!(explain(&built_in("demo").unwrap()).contains("SIGKILL"));
+        assert!(explain(&built_in("demo").unwrap()).contains("SIGKILL of the own gateway"));
+        let mut several = built_in("several").unwrap();
+        assert!(explain(&several).contains("3 own gateways, which share a Redis that --store names"));
+        several.target = toml::from_str("[store]\nurl = \"redis://me:s3cret@h:1/\"").unwrap();
+        let text = explain(&several);
+        assert!(text.contains("which share redis://…@h:1/ (") && !text.contains("s3cret"), "{text}");
+        assert!(text.contains("SIGKILL of gateway 2"), "{text}");
     }
 }

@@ -30,6 +30,9 @@ pub struct Scenario {
     /// How long to wait, after the load, for the lanes to become quiet.
     #[serde(serialize_with = "as_text")]
     pub settle: Duration,
+    /// How many own gateways there are. Several need a store that they share: `store.url` in `target`.
+    #[serde(skip_serializing_if = "is_one")]
+    pub gateways: u32,
     /// Settings of the own gateway, over its defaults: the sections of `squall.toml`.
     #[serde(skip_serializing_if = "toml::Table::is_empty")]
     pub target: toml::Table,
@@ -94,16 +97,33 @@ impl Default for Generator {
     }
 }
 
+/// An address in a text, without the user and password in it.
+pub(crate) fn without_password(text: &str) -> String {
+    match (text.find("://"), text.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => format!("{}://…{}", &text[..scheme], &text[at..]),
+        _ => text.to_owned(),
+    }
+}
+
 pub(crate) fn as_text<S: serde::Serializer>(span: &Duration, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.collect_str(&show_span(*span))
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+const fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
+/// Own gateways at most.
+pub(crate) const MOST_GATEWAYS: u32 = 16;
+
 /// Name and text of the built-in scenarios.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 5] = [
     ("demo", include_str!("../../../../scenarios/demo.toml")),
     ("light", include_str!("../../../../scenarios/light.toml")),
     ("medium", include_str!("../../../../scenarios/medium.toml")),
     ("heavy", include_str!("../../../../scenarios/heavy.toml")),
+    ("several", include_str!("../../../../scenarios/several.toml")),
 ];
 
 /// Name and description of every built-in scenario.
@@ -168,6 +188,19 @@ impl Scenario {
         // Workers and subscribers stay as long as there is something to do for them, so they do not say how long it is,
         // unless there is nothing else.
         of_loads(|workload| !workload.is_consumer()).or_else(|| of_loads(|_| true)).unwrap_or_default()
+    }
+
+    /// The Redis that the own gateways use; `None` for the embedded store.
+    #[must_use]
+    pub fn store_url(&self) -> Option<&str> {
+        self.store_setting("url")
+    }
+
+    /// A setting of the own gateways' store that is a text, and not an empty one.
+    #[must_use]
+    pub fn store_setting(&self, name: &str) -> Option<&str> {
+        let text = self.target.get("store")?.get(name)?.as_str()?;
+        (!text.is_empty()).then_some(text)
     }
 
     /// Whether tasks are published.

@@ -1,16 +1,16 @@
-//! What flags change about a scenario: `--concurrent`, `--duration`, `--events-per-min`. A flag that changes nothing is
+//! What flags change about a scenario: `--concurrent`, `--duration`, `--events-per-min`, `--gateways`, `--store`. A flag that changes nothing is
 //! refused, so that nobody believes that it did.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Scenario, as_text};
+use super::{MOST_GATEWAYS, Scenario, ScenarioError, as_text, without_password};
 use crate::error::{Error, Result};
 use crate::workloads::Workload;
 
 /// What the user wants differently.
-#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize)]
 pub struct Overrides {
     /// Sessions at the same time; in a scenario without sessions, VUs of each load that has a fixed number of them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -21,6 +21,12 @@ pub struct Overrides {
     /// Events that each session makes per minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events_per_min: Option<f64>,
+    /// How many own gateways there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateways: Option<u32>,
+    /// The Redis that they share, as `redis://…` or `rediss://…`.
+    #[serde(skip)]
+    pub store: Option<String>,
 }
 
 fn some_as_text<S: serde::Serializer>(span: &Option<Duration>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
@@ -36,6 +42,19 @@ impl Overrides {
     /// # Errors
     /// When one of them has nothing to change in this scenario, or makes no sense.
     pub fn apply(&self, scenario: &mut Scenario) -> Result<()> {
+        if let Some(gateways) = self.gateways {
+            if !(1..=MOST_GATEWAYS).contains(&gateways) {
+                return Err(Error::Usage(format!("--gateways must be from 1 to {MOST_GATEWAYS}, not {gateways}")));
+            }
+            scenario.gateways = gateways;
+            crate::faults::in_reach(&scenario.fault, gateways).map_err(|(line, message)| {
+                let file = scenario.file.clone();
+                Error::Usage(format!("--gateways: {}", ScenarioError { file, line, message }))
+            })?;
+        }
+        if let Some(url) = &self.store {
+            set_store(scenario, url)?;
+        }
         if let Some(duration) = self.duration {
             self.stretch(scenario, duration)?;
         }
@@ -82,6 +101,18 @@ impl Overrides {
     }
 }
 
+fn set_store(scenario: &mut Scenario, url: &str) -> Result<()> {
+    if !(url.starts_with("redis://") || url.starts_with("rediss://")) {
+        let url = without_password(url);
+        return Err(Error::Usage(format!("--store must be redis://HOST:PORT, or rediss:// for TLS, not {url:?}")));
+    }
+    let store = scenario.target.entry("store").or_insert_with(|| toml::Table::new().into());
+    if let Some(store) = store.as_table_mut() {
+        store.insert("url".to_owned(), url.into());
+    }
+    Ok(())
+}
+
 fn set_concurrent(scenario: &mut Scenario, concurrent: u32) -> Result<()> {
     if !(1..=100_000).contains(&concurrent) {
         return Err(Error::Usage(format!("--concurrent must be from 1 to 100000, not {concurrent}")));
@@ -121,8 +152,12 @@ mod tests {
     #[test]
     fn a_shorter_light_is_still_light() {
         let mut scenario = built_in("light").unwrap();
-        let overrides =
-            Overrides { concurrent: Some(20), duration: Some(Duration::from_secs(30)), events_per_min: Some(120.0) };
+        let overrides = Overrides {
+            concurrent: Some(20),
+            duration: Some(Duration::from_secs(30)),
+            events_per_min: Some(120.0),
+            ..Overrides::default()
+        };
         overrides.apply(&mut scenario).unwrap();
         assert_eq!(scenario.duration(), Duration::from_secs(30));
         let sessions = scenario.load.iter().find(|load| load.name == "sessions").unwrap();
@@ -137,6 +172,23 @@ mod tests {
         let (usual, at) = (scenario.duration(), scenario.fault[0].at);
         Overrides { duration: Some(usual / 2), ..Overrides::default() }.apply(&mut scenario).unwrap();
         assert_eq!(scenario.fault[0].at, at / 2);
+    }
+
+    #[test]
+    fn gateways_and_their_store() {
+        let with = |gateways, store: &str| {
+            let mut scenario = built_in("several").unwrap();
+            let overrides = Overrides { gateways, store: Some(store.to_owned()), ..Overrides::default() };
+            overrides.apply(&mut scenario).map(|()| scenario).map_err(|error| error.to_string())
+        };
+        let scenario = with(Some(5), "redis://h:1/").unwrap();
+        assert_eq!((scenario.gateways, scenario.store_url()), (5, Some("redis://h:1/")));
+        let error = with(Some(2), "redis://h:1/").unwrap_err();
+        let expected = "the fault at 18s is done to gateway 3, and `gateways` is 2";
+        assert!(error.starts_with("--gateways: built-in:") && error.ends_with(expected), "{error}");
+        assert_eq!(with(Some(17), "redis://h:1/").unwrap_err(), "--gateways must be from 1 to 16, not 17");
+        let error = with(None, "http://me:s3cret@h/").unwrap_err();
+        assert_eq!(error, r#"--store must be redis://HOST:PORT, or rediss:// for TLS, not "http://…@h/""#);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::source::{self, Located, Section, Source};
-use super::{Generator, Load, Scenario, ScenarioError, Threshold};
+use super::{Generator, Load, MOST_GATEWAYS, Scenario, ScenarioError, Threshold};
 use crate::executors::Executor;
 use crate::faults::{self, Fault};
 use crate::workloads::Workload;
@@ -28,6 +28,8 @@ pub(super) fn read(file: &str, text: &str) -> Result<Scenario> {
     let description = top.text("description")?.map(|it| it.value).unwrap_or_default();
     let settle = top.span("settle")?.unwrap_or(Duration::from_secs(30));
 
+    let gateways = top.whole("gateways", 1, MOST_GATEWAYS.into())?.unwrap_or(1) as u32;
+
     let mut load = Vec::new();
     for section in top.sections("load")? {
         load.push(read_load(section, &load)?);
@@ -45,6 +47,11 @@ pub(super) fn read(file: &str, text: &str) -> Result<Scenario> {
     for section in top.sections("fault")? {
         fault.push(Fault::read(section)?);
     }
+    faults::in_reach(&fault, gateways).map_err(|(line, message)| ScenarioError {
+        file: file.to_owned(),
+        line,
+        message,
+    })?;
     faults::in_order(&mut fault).map_err(|message| source.error(top.place("fault"), message))?;
 
     let mut thresholds = Vec::new();
@@ -60,8 +67,18 @@ pub(super) fn read(file: &str, text: &str) -> Result<Scenario> {
     };
     top.finish()?;
 
-    let scenario =
-        Scenario { name, description, settle, target, load, fault, thresholds, generator, file: file.to_owned() };
+    let scenario = Scenario {
+        name,
+        description,
+        settle,
+        gateways,
+        target,
+        load,
+        fault,
+        thresholds,
+        generator,
+        file: file.to_owned(),
+    };
     check(source, &scenario)?;
     Ok(scenario)
 }
@@ -110,13 +127,14 @@ fn read_load(mut section: Section<'_>, before: &[Load]) -> Result<Load> {
 /// `[target]` holds the sections of `squall.toml`. Which keys those have, the gateway checks when it starts.
 fn read_target(section: Section<'_>, plain: &toml::Table) -> Result<toml::Table> {
     const SECTIONS: [&str; 9] = ["server", "log", "auth", "store", "feed", "sessions", "tasks", "lanes", "hooks"];
-    const OURS: [&str; 2] = ["listen", "data_dir"];
+    const OURS: [(&str, &str); 3] = [("server", "listen"), ("server", "data_dir"), ("store", "key_prefix")];
     for (key, value) in section.entries() {
         if !SECTIONS.contains(&key.value) {
             return Err(section.error_at(key.at, source::unknown("key in [target]", key.value, &SECTIONS)));
         }
         let own = value.get_ref().as_table().into_iter().flat_map(|table| table.keys());
-        if let Some(own) = own.filter(|_| key.value == "server").find(|own| OURS.contains(&own.get_ref().as_ref())) {
+        let mut own = own.filter(|own| OURS.contains(&(key.value, own.get_ref().as_ref())));
+        if let Some(own) = own.next() {
             let message = format!("`{}` of the own gateway is chosen by the storm", own.get_ref());
             return Err(section.error_at(own.span().start, message));
         }
@@ -280,6 +298,23 @@ mod tests {
         refused(
             &after_name(&format!("{LOAD}[target.server]\nlisten = \"0.0.0.0:1\"\n")),
             "x.toml:7: `listen` of the own gateway is chosen by the storm",
+        );
+        refused(
+            &after_name(&format!("{LOAD}[target.store]\nkey_prefix = \"mine\"\n")),
+            "x.toml:7: `key_prefix` of the own gateway is chosen by the storm",
+        );
+        refused(
+            &after_name(&format!("gateways = 17\n{LOAD}")),
+            "x.toml:2: `gateways` in the scenario must be a whole number from 1 to 16, not 17",
+        );
+        let on_third = "[[fault]]\nkind = \"kill\"\nat = \"500ms\"\ngateway = 3\n";
+        refused(
+            &after_name(&format!("gateways = 2\n{LOAD}{on_third}")),
+            "x.toml:10: the fault at 500ms is done to gateway 3, and `gateways` is 2",
+        );
+        refused(
+            &after_name(&format!("{LOAD}{on_third}").replace("= 3", "= \"every\"")),
+            r#"x.toml:9: `gateway` in [[fault]] must be a whole number from 1 to 16, or "all", not "every""#,
         );
         refused(
             &after_name(&format!("{LOAD}[[fault]]\nkind = \"kil\"\nat = \"500ms\"\n")),

@@ -80,6 +80,11 @@ impl<'t> Section<'t> {
         self.table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
     }
 
+    /// The line of a key's value, or of the table, for errors found when the text is gone.
+    pub(crate) fn line(&self, key: &str) -> usize {
+        self.error_at(self.place(key), "").line
+    }
+
     /// Where a key's value stands, for errors found later.
     pub(crate) fn place(&self, key: &str) -> usize {
         self.table.iter().find(|(name, _)| name.get_ref() == key).map_or(self.at, |(_, value)| value.span().start)
@@ -119,6 +124,26 @@ impl<'t> Section<'t> {
         match number.and_then(|number| u64::try_from(number).ok()).filter(|number| (low..=high).contains(number)) {
             Some(number) => Ok(Some(number)),
             None => Err(self.wrong(key, value, &format!("a whole number from {low} to {high}"))),
+        }
+    }
+
+    /// A whole number from `low` to `high`, or else this word: then `None` within.
+    pub(crate) fn whole_or(
+        &mut self,
+        key: &'static str,
+        low: u64,
+        high: u64,
+        word: &str,
+    ) -> Result<Option<Option<u64>>> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        let number = match value.get_ref() {
+            DeValue::String(text) if text == word => return Ok(Some(None)),
+            DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
+            _ => None,
+        };
+        match number.filter(|number| (low..=high).contains(number)) {
+            Some(number) => Ok(Some(Some(number))),
+            None => Err(self.wrong(key, value, &format!("a whole number from {low} to {high}, or {word:?}"))),
         }
     }
 

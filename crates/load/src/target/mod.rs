@@ -1,10 +1,10 @@
 //! The target as the storm sees it from outside: its process (if it started it, or was told the pid), its own figures over
-//! HTTP, and, for the own gateway, its life and death.
+//! HTTP, and, for own gateways, their life and death.
 
 mod look;
 mod own;
 mod process;
 
 pub(crate) use look::{Look, Watcher, is_quiet};
-pub(crate) use own::{Act, Heard, OwnGateway};
-pub(crate) use process::{Sampler, is_process, machine};
+pub(crate) use own::{Act, Crew, Fleet, Heard, Setup};
+pub(crate) use process::{Sampler, Samplers, is_process, machine};

@@ -1,5 +1,6 @@
 //! What a process uses, from `/proc`; and the machine it runs on.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use procfs::process::Process;
@@ -20,6 +21,55 @@ pub(crate) struct Usage {
     record: ProcessRecord,
     cpu_percent_sum: f64,
     cpu_samples: u64,
+}
+
+/// All gateways of a target, each for itself and together as if they were one process.
+pub(crate) struct Samplers {
+    each: Vec<Sampler>,
+    together: Usage,
+}
+
+/// By the gateway's number, from 1.
+type ByNumber<T> = BTreeMap<u32, T>;
+
+impl Samplers {
+    /// Of gateways with these processes.
+    pub(crate) fn new(pids: impl IntoIterator<Item = Option<u32>>) -> Self {
+        Self { each: pids.into_iter().map(Sampler::new).collect(), together: Usage::default() }
+    }
+
+    /// The gateway with this index is another process now, or none.
+    pub(crate) fn follow(&mut self, gateway: usize, pid: Option<u32>) {
+        if let Some(sampler) = self.each.get_mut(gateway) {
+            sampler.follow(pid);
+        }
+    }
+
+    /// All together, and each; the latter is empty when there is only one.
+    pub(crate) fn sample(&mut self) -> (Option<ProcessSample>, ByNumber<ProcessSample>) {
+        let samples = (1..).zip(&mut self.each).filter_map(|(number, each)| Some((number, each.sample()?)));
+        let samples: ByNumber<ProcessSample> = samples.collect();
+        let mut together: Option<ProcessSample> = None;
+        for sample in samples.values() {
+            *together.get_or_insert_default() += *sample;
+        }
+        if let Some(together) = &together {
+            self.together.cpu(together.cpu_percent);
+            self.together.add(together);
+        }
+        (together, if self.each.len() > 1 { samples } else { ByNumber::new() })
+    }
+
+    /// What they used in all, as [`Samplers::sample`].
+    pub(crate) fn usage(&self) -> (Option<ProcessRecord>, ByNumber<ProcessRecord>) {
+        match self.each.as_slice() {
+            [only] => (only.usage.record(), ByNumber::new()),
+            several => {
+                let each = (1..).zip(several).filter_map(|(number, each)| Some((number, each.usage.record()?)));
+                (self.together.record(), each.collect())
+            }
+        }
+    }
 }
 
 impl Sampler {
@@ -136,6 +186,22 @@ mod tests {
         own.follow(None);
         assert_eq!(own.sample(), None);
         assert!(is_process(std::process::id()) && !is_process(u32::MAX / 2));
+    }
+
+    #[test]
+    fn several_processes_count_together_and_each() {
+        let own = Some(std::process::id());
+        let mut several = Samplers::new([own, None, own]);
+        let (together, each) = several.sample();
+        assert_eq!(each.keys().copied().collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(together.unwrap().rss_bytes, each[&1].rss_bytes + each[&3].rss_bytes);
+        several.follow(2, None);
+        assert_eq!(several.sample().1.len(), 1);
+        let (together, each) = several.usage();
+        assert_eq!((together.unwrap().samples, each[&1].samples, each[&3].samples), (2, 2, 1));
+        let mut only = Samplers::new([own]);
+        assert!(matches!(only.sample(), (Some(_), each) if each.is_empty()));
+        assert!(matches!(only.usage(), (Some(_), each) if each.is_empty()));
     }
 
     #[test]

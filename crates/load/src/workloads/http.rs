@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use squall_client::Error;
 
+use super::homecoming::Homecoming;
 use super::{Place, patience};
 use crate::metrics::{Check, ErrorKind};
 use crate::scenario::{ScenarioError, Section};
@@ -72,6 +73,7 @@ pub(crate) struct Vu {
     config: Http,
     place: Place,
     client: squall_client::Http,
+    homecoming: Homecoming,
     method: Method,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Bytes,
@@ -83,7 +85,8 @@ impl Vu {
         let run = &place.core.run;
         let content_type = HeaderValue::from_str(&config.content_type).ok().filter(|value| !value.is_empty());
         Self {
-            client: squall_client::Http::new(run.endpoint.clone(), run.options.clone()),
+            client: squall_client::Http::new(place.gateways(), run.options.clone()),
+            homecoming: Homecoming::new(&place),
             // Both were checked when the scenario was read.
             method: config.method.parse().unwrap_or(Method::GET),
             headers: content_type.into_iter().map(|value| (::http::header::CONTENT_TYPE, value)).collect(),
@@ -96,6 +99,9 @@ impl Vu {
 
     pub(super) async fn iterate(&mut self, intended_us: u64) {
         let core = self.place.core.clone();
+        if self.homecoming.is_due() {
+            self.client.go_home();
+        }
         let sent_us = core.now_us();
         let fine = |status: ::http::StatusCode| match self.config.status.as_slice() {
             [] => status.is_success() || status.is_redirection(),

@@ -1,6 +1,7 @@
 //! What a virtual user does. One file each: configuration beside behaviour. A virtual user owns its connections, lives on
-//! one core, and reconnects by itself when the target comes back.
+//! one core, and reconnects by itself when the target comes back; of several gateways it uses the next when its own is gone.
 
+mod homecoming;
 mod http;
 mod patience;
 mod publish;
@@ -15,6 +16,7 @@ pub use http::Http;
 pub(crate) use publish::key_name;
 use serde::Serialize;
 pub use sessions::Sessions;
+use squall_client::Endpoints;
 pub use subscribers::Subscribers;
 pub use tasks::{Mix, Tasks, Transport};
 use tokio_util::sync::CancellationToken;
@@ -116,6 +118,13 @@ pub(crate) struct Place {
     pub(crate) open: bool,
     /// It should come to an end.
     pub(crate) stop: CancellationToken,
+}
+
+impl Place {
+    /// The target as this VU uses it: VUs are spread over its gateways.
+    fn gateways(&self) -> Endpoints {
+        self.core.run.gateways.spread(self.number + self.load as u64)
+    }
 }
 
 /// One virtual user.

@@ -10,6 +10,7 @@ use squall_client::{Error, Http, http::JSON};
 use squall_protocol::task::Published;
 use squall_protocol::{ErrorCode, SessionId, SessionReport, SessionState, SessionView};
 
+use super::homecoming::Homecoming;
 use super::publish::{Mix, Publisher};
 use super::{Place, patience};
 use crate::metrics::{Check, ErrorKind};
@@ -73,6 +74,7 @@ pub(crate) struct Vu {
     place: Place,
     publisher: Publisher,
     http: Http,
+    homecoming: Homecoming,
     number: u64,
 }
 
@@ -90,7 +92,8 @@ impl Vu {
         let run = &place.core.run;
         Self {
             publisher: Publisher::new(config.mix.clone(), place.clone()),
-            http: Http::new(run.endpoint.clone(), run.options.clone()),
+            http: Http::new(place.gateways(), run.options.clone()),
+            homecoming: Homecoming::new(&place),
             config,
             place,
             number: 0,
@@ -103,6 +106,9 @@ impl Vu {
         self.number += 1;
         // Made of hexadecimal digits, numbers and dashes.
         let Ok(id) = SessionId::new(&name) else { return };
+        if self.homecoming.is_due() {
+            self.http.go_home();
+        }
         let created = self.create(&id, intended_us).await;
         core.check(Check::SessionCreated, created.is_ok());
         if let Err(error) = created {

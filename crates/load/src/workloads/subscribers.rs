@@ -1,4 +1,5 @@
-//! `subscribers`: follow the feed over `/ws/events`, check that offsets follow each other without gap or repeat, and measure
+//! `subscribers`: follow the feed over `/ws/events`, check that offsets follow each other without gap or repeat, and that each is
+//! the same event for all of them, whichever gateway they follow and however often they change to another; and measure
 //! how long an event took to get here. The event's own time has milliseconds, so the figure is good to one.
 
 use std::time::Duration;
@@ -7,9 +8,11 @@ use serde::Serialize;
 use squall_client::Subscriber;
 use squall_client::events::{Filter, RawItem, Start};
 use squall_protocol::{Gap, GapReason, Time, Topic};
+use squall_report::record::FeedFindingClass;
 
+use super::homecoming::Homecoming;
 use super::{Place, patience};
-use crate::engine::Follower;
+use crate::engine::{Core, Follower};
 use crate::metrics::{Check, ErrorKind};
 use crate::scenario::{ScenarioError, Section};
 
@@ -80,6 +83,7 @@ pub(crate) struct Vu {
     config: Subscribers,
     place: Place,
     subscriber: Subscriber,
+    homecoming: Homecoming,
     order: Order,
     /// `None` with a selection: what it does not ask for, it need not have seen.
     follower: Option<Follower>,
@@ -90,11 +94,11 @@ impl Vu {
     pub(super) fn new(config: Subscribers, place: Place) -> Self {
         let run = &place.core.run;
         let filter = Filter { topics: config.topics.clone(), types: Vec::new() };
-        let subscriber =
-            Subscriber::new(run.endpoint.clone(), run.options.clone(), patience::BACKOFF, Start::Now, filter)
-                .with_seed(place.core.rng.borrow_mut().u64(..));
+        let subscriber = Subscriber::new(place.gateways(), run.options.clone(), patience::BACKOFF, Start::Now, filter)
+            .with_seed(place.core.rng.borrow_mut().u64(..));
         let follower = config.topics.is_empty().then(|| run.followers.join(run.feed_begun));
-        Self { config, place, subscriber, order: Order::default(), follower, connections: 0 }
+        let homecoming = Homecoming::new(&place);
+        Self { config, place, subscriber, homecoming, order: Order::default(), follower, connections: 0 }
     }
 
     /// Follows until it is told to stop.
@@ -104,19 +108,24 @@ impl Vu {
             let item = tokio::select! {
                 biased;
                 () = self.place.stop.cancelled() => return,
+                () = self.homecoming.due() => {
+                    // It resumes there after the last event that it has seen here.
+                    self.subscriber.go_home();
+                    continue;
+                }
                 item = self.subscriber.next_raw() => item,
             };
             match item {
                 Ok(RawItem::Event { offset, text }) => {
-                    let (at, bytes) = (event_time(text), text.len());
-                    self.event(offset, at, bytes);
+                    let seen = Seen::of(&core, offset, text);
+                    self.event(seen);
                     // The rest of the burst, without going back to the runtime.
                     loop {
-                        let (offset, at, bytes) = match self.subscriber.take_raw() {
-                            Ok(Some(RawItem::Event { offset, text })) => (offset, event_time(text), text.len()),
+                        let seen = match self.subscriber.take_raw() {
+                            Ok(Some(RawItem::Event { offset, text })) => Seen::of(&core, offset, text),
                             _ => break,
                         };
-                        self.event(offset, at, bytes);
+                        self.event(seen);
                     }
                 }
                 Ok(RawItem::Gap(gap)) => self.gap(&gap),
@@ -149,21 +158,44 @@ impl Vu {
     /// that is another one than before, or damaged, or behind what it told already, has broken its promise.
     fn gap(&mut self, gap: &Gap) {
         let core = &self.place.core;
+        let before = self.order.last;
         self.order.told(gap);
+        if matches!(gap.reason, GapReason::Epoch | GapReason::Ahead) {
+            core.run.comparison.give_up();
+        }
         // An epoch that begins anew cannot say how much is missing.
         let events = (gap.to + 1).saturating_sub(gap.from).max(1);
         core.count(core.ids.feed_gaps_told, events);
         if core.run.own && gap.reason != GapReason::Retention {
             core.count(core.ids.feed_gaps, events);
             core.check(Check::FeedOrder, false);
+            let why = match gap.reason {
+                GapReason::Epoch => "the store is another one",
+                GapReason::Ahead => "the store's feed ends before",
+                GapReason::Retention | GapReason::Corrupt => "they are damaged",
+            };
+            self.found(FeedFindingClass::Gap, gap.from, || {
+                format!("was told, after {}, that {events} cannot be given: {why}", before.unwrap_or_default())
+            });
         }
         if let (Some(follower), Some(last)) = (&self.follower, self.order.last) {
             follower.at(last);
         }
     }
 
-    fn event(&mut self, offset: u64, at: Option<Time>, bytes: usize) {
+    /// Names this subscriber, and where it is, in a finding.
+    fn found(&self, class: FeedFindingClass, offset: u64, what: impl FnOnce() -> String) {
+        let (number, endpoints) = (self.place.number + 1, self.subscriber.endpoints());
+        let (gateway, of) = (endpoints.index() + 1, endpoints.all().len());
+        self.place.core.run.comparison.found(class, offset, || match of {
+            1 => format!("subscriber {number} {}", what()),
+            _ => format!("subscriber {number} on gateway {gateway} {}", what()),
+        });
+    }
+
+    fn event(&mut self, Seen { offset, at, bytes, agrees }: Seen) {
         let core = &self.place.core;
+        let before = self.order.last;
         core.count(core.ids.feed_events, 1);
         core.count(core.ids.data_received, bytes as u64);
         if let Some(follower) = &self.follower {
@@ -176,9 +208,35 @@ impl Vu {
             Follows::Again => core.count(core.ids.feed_repeats, 1),
             Follows::Missing(events) => core.count(core.ids.feed_gaps, events),
         }
+        let after = || format!("got {offset} after {}", before.unwrap_or_default());
+        match follows {
+            Follows::Well => {}
+            Follows::Again => self.found(FeedFindingClass::Repeat, offset, after),
+            Follows::Missing(_) => self.found(FeedFindingClass::Gap, offset, after),
+        }
+        if !agrees {
+            core.count(core.ids.feed_conflicts, 1);
+            self.found(FeedFindingClass::Conflict, offset, || "got another event than one before it".to_owned());
+        }
         if let Some(at) = at {
             core.trend(core.ids.feed_latency, core.wall_ms().saturating_sub(at.0) * 1000);
         }
+    }
+}
+
+/// What is looked at of an event.
+struct Seen {
+    offset: u64,
+    at: Option<Time>,
+    bytes: usize,
+    /// It is the event that others were told at this offset.
+    agrees: bool,
+}
+
+impl Seen {
+    fn of(core: &Core, offset: u64, text: &str) -> Self {
+        let agrees = core.run.comparison.agrees(offset, text);
+        Self { offset, at: event_time(text), bytes: text.len(), agrees }
     }
 }
 
@@ -230,7 +288,7 @@ mod tests {
             let Workload::Subscribers(config) = lone.core.run.loads[0].workload.clone() else { panic!("subscribers") };
             let stop = CancellationToken::new();
             let mut vu = Vu::new(config, Place { core: lone.core.clone(), load: 0, number: 0, open: false, stop });
-            vu.event(7, None, 100);
+            vu.event(Seen { offset: 7, at: None, bytes: 100, agrees: true });
             vu.gap(&Gap { from: 8, to: 10, reason });
             let behind = lone.core.run.followers.behind(10).1;
             let leaves = lone.leave();

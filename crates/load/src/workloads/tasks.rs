@@ -5,9 +5,10 @@ use ::http::{HeaderName, HeaderValue, Method, header};
 use bytes::Bytes;
 use serde::Serialize;
 use squall_client::work::{Light, Work};
-use squall_client::{Error, Http, http::JSON};
+use squall_client::{Endpoints, Error, Http, http::JSON};
 use squall_protocol::task::{PublishResult, PublishResults, Published};
 
+use super::homecoming::Homecoming;
 pub use super::publish::Mix;
 use super::publish::{Draft, Publisher};
 use super::{Place, patience};
@@ -67,6 +68,9 @@ pub(crate) struct Vu {
     publisher: Publisher,
     http: Http,
     work: Option<Work>,
+    /// For `work`.
+    gateways: Endpoints,
+    homecoming: Homecoming,
     ever_connected: bool,
     failures: u32,
     drafts: Vec<Draft>,
@@ -80,7 +84,9 @@ impl Vu {
         let core = &place.core;
         Self {
             publisher: Publisher::new(config.mix.clone(), place.clone()),
-            http: Http::new(core.run.endpoint.clone(), core.run.options.clone()),
+            http: Http::new(place.gateways(), core.run.options.clone()),
+            gateways: place.gateways(),
+            homecoming: Homecoming::new(&place),
             work: None,
             ever_connected: false,
             failures: 0,
@@ -92,6 +98,12 @@ impl Vu {
     }
 
     pub(super) async fn iterate(&mut self, intended_us: u64) {
+        if self.homecoming.is_due() {
+            self.http.go_home();
+            if self.gateways.go_home() {
+                self.work = None;
+            }
+        }
         let outcome = match self.config.transport {
             Transport::Http => self.over_http(intended_us).await,
             Transport::Ws => self.over_ws(intended_us).await,
@@ -160,7 +172,8 @@ impl Vu {
         let mut work = match self.work.take() {
             Some(work) => work,
             None => {
-                let work = Work::connect(&core.run.endpoint, &core.run.options).await?;
+                let connected = Work::connect(self.gateways.current(), &core.run.options).await;
+                let work = connected.inspect_err(|_| self.gateways.advance())?;
                 if std::mem::replace(&mut self.ever_connected, true) {
                     core.count(core.ids.reconnects, 1);
                 }
@@ -184,6 +197,7 @@ impl Vu {
         match outcome {
             Ok(()) => self.work = Some(work),
             Err(ref error) => {
+                self.gateways.advance();
                 let unanswered = (work.unanswered().start - first) as usize;
                 self.drafts[unanswered..].iter().for_each(|draft| self.publisher.failed(*draft, error));
             }

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use squall_client::work::{Light, LightDelivery, Work};
-use squall_client::{Error, Result};
+use squall_client::{Endpoints, Error, Result};
 use squall_protocol::frame::Nack;
 use squall_protocol::{ErrorCode, NackMode, TaskId, Text, Time, WireError};
 
+use super::homecoming::Homecoming;
 use super::{Place, patience};
 use crate::ledger::{DeliveryRef, End, Label};
 use crate::metrics::ErrorKind;
@@ -105,6 +106,8 @@ const FOREIGN_DELAY_MS: u64 = 60_000;
 pub(crate) struct Vu {
     config: Workers,
     place: Place,
+    gateways: Endpoints,
+    homecoming: Homecoming,
     failures: u32,
     connections: u64,
 }
@@ -113,12 +116,15 @@ pub(crate) struct Vu {
 enum Over {
     Stopped,
     Vanished,
+    /// Its own gateway is back.
+    Returns,
     Lost(Error),
 }
 
 impl Vu {
-    pub(super) const fn new(config: Workers, place: Place) -> Self {
-        Self { config, place, failures: 0, connections: 0 }
+    pub(super) fn new(config: Workers, place: Place) -> Self {
+        let (gateways, homecoming) = (place.gateways(), Homecoming::new(&place));
+        Self { config, place, gateways, homecoming, failures: 0, connections: 0 }
     }
 
     /// Works until it is told to stop.
@@ -126,7 +132,7 @@ impl Vu {
         while !self.place.stop.is_cancelled() {
             let core = self.place.core.clone();
             let connected = tokio::select! {
-                connected = Work::connect(&core.run.endpoint, &core.run.options) => connected,
+                connected = Work::connect(self.gateways.current(), &core.run.options) => connected,
                 () = self.place.stop.cancelled() => return,
             };
             let over = match connected {
@@ -135,14 +141,16 @@ impl Vu {
                     if self.connections > 1 {
                         core.count(core.ids.reconnects, 1);
                     }
-                    Connection::new(&self.config, &self.place, work).serve(&mut self.failures).await
+                    let connection = Connection::new(&self.config, &self.place, work);
+                    connection.serve(&mut self.failures, &mut self.gateways, &mut self.homecoming).await
                 }
                 Err(error) => Over::Lost(error),
             };
             match over {
                 Over::Stopped => return,
-                Over::Vanished => self.failures = 0,
+                Over::Vanished | Over::Returns => self.failures = 0,
                 Over::Lost(error) => {
+                    self.gateways.advance();
                     core.error(ErrorKind::of(&error));
                     let random = core.rng.borrow_mut().f64();
                     let wait_ms = patience::BACKOFF.wait_ms(self.failures, random);
@@ -188,7 +196,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    async fn serve(mut self, failures: &mut u32) -> Over {
+    async fn serve(mut self, failures: &mut u32, gateways: &mut Endpoints, homecoming: &mut Homecoming) -> Over {
         self.work.subscribe(&self.config.lanes, self.config.credit);
         let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
         loop {
@@ -198,7 +206,13 @@ impl<'a> Connection<'a> {
             }
             let woken = tokio::select! {
                 biased;
-                () = self.place.stop.cancelled() => return self.stop().await,
+                () = self.place.stop.cancelled() => return self.leave(Over::Stopped).await,
+                () = homecoming.due() => {
+                    if gateways.go_home() {
+                        return self.leave(Over::Returns).await;
+                    }
+                    continue;
+                }
                 waited = self.work.wait() => waited,
                 () = timer.as_mut(), if next_due.is_some() => Ok(()),
             };
@@ -344,7 +358,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Gives back what is in hand, and says goodbye.
-    async fn stop(mut self) -> Over {
+    async fn leave(mut self, over: Over) -> Over {
         let core = self.place.core.clone();
         for task in std::mem::take(&mut self.in_hand).into_iter().flatten() {
             let end = self.nack(task.id, NackMode::Release);
@@ -353,7 +367,7 @@ impl<'a> Connection<'a> {
         core.book.borrow_mut().disconnected(self.number, core.now_us());
         // That the other side is gone already is no news at this point.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.work.close()).await;
-        Over::Stopped
+        over
     }
 
     /// The connection is gone, with all that was in hand.

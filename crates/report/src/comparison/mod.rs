@@ -208,6 +208,10 @@ fn differences(baseline: &OpenedRun, candidate: &OpenedRun) -> Vec<String> {
     differ("Squall", before.squall_version.clone(), after.squall_version.clone());
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".into());
     differ("target version", text(&before.target.version), text(&after.target.version));
+    let kind = |store: &Option<String>| text(store).split(" at ").next().unwrap_or_default().to_owned();
+    differ("store", kind(&before.target.store), kind(&after.target.store));
+    let gateways = |target: &crate::record::TargetRecord| target.gateways.len().max(1).to_string();
+    differ("gateways", gateways(&before.target), gateways(&after.target));
     differ("durability", text(&before.target.durability), text(&after.target.durability));
     differ("cores", before.machine.cores.to_string(), after.machine.cores.to_string());
     differ("processor", before.machine.cpu_model.clone(), after.machine.cpu_model.clone());

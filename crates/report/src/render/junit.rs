@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{OpenedRun, Verdict, render::amount};
+use crate::{OpenedRun, Verdict, record::FeedFindingClass, render::amount};
 
 struct Case {
     class: &'static str,
@@ -76,6 +76,20 @@ fn cases(run: &OpenedRun) -> Vec<Case> {
                 ("failure", format!("{count}: {}", named.join(", ")))
             });
             cases.push(Case { class: "ledger", name: name.into(), problem });
+        }
+    }
+    if let Some(feed) = &record.feed {
+        for (name, count, class) in [
+            ("no event is missing", feed.gaps, FeedFindingClass::Gap),
+            ("no event comes twice", feed.repeats, FeedFindingClass::Repeat),
+            ("every subscriber is told the same", feed.conflicts, FeedFindingClass::Conflict),
+        ] {
+            let problem = (count > 0).then(|| {
+                let named = feed.findings.iter().filter(|it| it.class == class).take(10);
+                let offsets: Vec<String> = named.map(|it| format!("at offset {}", it.offset)).collect();
+                ("failure", format!("{count}: {}", offsets.join(", ")))
+            });
+            cases.push(Case { class: "feed", name: name.into(), problem });
         }
     }
     cases

@@ -63,6 +63,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
     row("feed_gaps", Counter, Count, "offsets that a subscriber missed without being told, or because the own gateway's store was not what it had been"),
     row("feed_gaps_told", Counter, Count, "offsets that the target said it could not give"),
     row("feed_repeats", Counter, Count, "offsets that a subscriber received again"),
+    row("feed_conflicts", Counter, Count, "events that were another one, at the same offset, for another subscriber"),
     row("feed_shortfall", Counter, Count, "offsets that subscribers of the whole feed had not reached when the load was over and the lanes were quiet"),
 
     row("checks", Rate, Ratio, "share of the checks that held"),

@@ -12,8 +12,9 @@ use std::{
 use squall_report::{
     OpenedRun, RunDir, RunRecord, SecondSample, Verdict,
     record::{
-        Duplicated, DurationRecord, Ended, FaultRecord, Finding, FindingClass, GeneratorRecord, LaneRecord, Ledger,
-        MachineRecord, ProcessRecord, ResourcesRecord, ScenarioRecord, SessionsRecord, TargetRecord,
+        Duplicated, DurationRecord, Ended, FaultRecord, FeedAccount, FeedFinding, FeedFindingClass, Finding,
+        FindingClass, GatewayRecord, GeneratorRecord, LaneRecord, Ledger, MachineRecord, ProcessRecord,
+        ResourcesRecord, ScenarioRecord, SessionsRecord, TargetRecord,
     },
     series::{DepthSample, ProcessSample},
     statistics::{Registry, Shard, Tally, Totals},
@@ -243,6 +244,7 @@ pub(crate) fn play(shape: &Shape) -> OpenedRun {
             durability: Some("on disk (commit)".into()),
             restarts: u32::from(shape.kill_at.is_some()),
             pid: Some(4_711),
+            ..TargetRecord::default()
         },
         generator: GeneratorRecord {
             cores: 2,
@@ -276,6 +278,7 @@ pub(crate) fn play(shape: &Shape) -> OpenedRun {
         resources: ResourcesRecord {
             target: Some(process(74.0, 34 * 1024 * 1024)),
             storm: Some(process(46.0, 22 * 1024 * 1024)),
+            ..ResourcesRecord::default()
         },
         faults: shape
             .kill_at
@@ -355,6 +358,54 @@ pub(crate) fn lossy() -> OpenedRun {
         finding(FindingClass::Unexpected, "#99999", None, "delivered, though its publish was refused with LaneFull"),
     ];
     ledger.findings_omitted = 12;
+    run.record.verdict = Some(Verdict::of(&run.record));
+    run
+}
+
+/// Three gateways on a Redis whose setting allows a loss; one lost, and a feed that is not the same for all.
+pub(crate) fn several() -> OpenedRun {
+    let mut run = play(&Shape::default());
+    let target = &mut run.record.target;
+    target.gateways = (1..=3)
+        .map(|number| GatewayRecord {
+            url: format!("http://127.0.0.1:4012{number}"),
+            pid: Some(4_710 + number),
+            restarts: u32::from(number == 2),
+        })
+        .collect();
+    target.store = Some("Redis at redis://…@127.0.0.1:6379/".into());
+    target.key_prefix = Some("{squall-storm-0123456789abcdef}".into());
+    let durability = "appendfsync everysec: what was acknowledged in the last second may be lost with Redis's machine";
+    target.durability = Some(durability.into());
+    target.may_lose = squall_report::durability::may_lose(durability);
+    let whole = run.record.resources.target.clone().unwrap();
+    run.record.resources.gateways = (1..=3).map(|number| (number, whole.clone())).collect();
+    for second in &mut run.series {
+        if let Some(all) = second.target {
+            let share = ProcessSample { cpu_percent: all.cpu_percent / 3.0, rss_bytes: all.rss_bytes / 3, ..all };
+            second.gateways = (1..=3).map(|number| (number, share)).collect();
+        }
+    }
+    run.record.ledger.as_mut().unwrap().lost = 1;
+    let finding = |class, offset, detail: &str| FeedFinding { class, offset, detail: detail.into() };
+    run.record.feed = Some(FeedAccount {
+        events: 120_342,
+        gaps: 1,
+        repeats: 1,
+        conflicts: 1,
+        shortfall: Some(0),
+        not_compared: 12,
+        findings: vec![
+            finding(FeedFindingClass::Gap, 1_042, "subscriber 2 on gateway 3 got 1042 after 1040"),
+            finding(FeedFindingClass::Repeat, 1_043, "subscriber 2 on gateway 3 got 1043 after 1043"),
+            finding(
+                FeedFindingClass::Conflict,
+                2_000,
+                "subscriber 1 on gateway 1 got another event than one before it",
+            ),
+        ],
+        findings_omitted: 3,
+    });
     run.record.verdict = Some(Verdict::of(&run.record));
     run
 }
@@ -469,6 +520,7 @@ pub(crate) fn all() -> &'static [(&'static str, OpenedRun)] {
         vec![
             ("passed", passed()),
             ("lossy", lossy()),
+            ("several", several()),
             ("slow", slow()),
             ("killed", killed()),
             ("interrupted", interrupted()),

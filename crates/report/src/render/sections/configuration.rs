@@ -42,7 +42,21 @@ pub(super) fn section(run: &OpenedRun, detail: Detail) -> Option<Section> {
     let target = &record.target;
     let own = if target.own { " (started by the storm)" } else { "" };
     row("target", format!("{}{own}", target.url));
-    for (name, value) in [("target version", &target.version), ("an acknowledgement means", &target.durability)] {
+    for (index, gateway) in target.gateways.iter().enumerate() {
+        let restarts = match gateway.restarts {
+            0 => String::new(),
+            1 => ", restarted once".to_owned(),
+            several => format!(", restarted {several} times"),
+        };
+        row(&format!("gateway {}", index + 1), format!("{}{restarts}", gateway.url));
+    }
+    for (name, value) in [
+        ("target version", &target.version),
+        ("store", &target.store),
+        ("keys begin with", &target.key_prefix),
+        ("an acknowledgement means", &target.durability),
+        ("may be lost", &target.may_lose),
+    ] {
         if let Some(value) = value {
             row(name, value.clone());
         }

@@ -27,8 +27,13 @@ pub(super) fn section(record: &RunRecord) -> Option<Section> {
     row("unexpected", Cell::should_be_zero(ledger.unexpected, Tone::Bad), "delivered, and never published, or refused");
     row("pending", Cell::should_be_zero(ledger.pending, Tone::Warn), "acknowledged, and still waiting at the end");
     row("reordered", Cell::should_be_zero(ledger.reordered, Tone::Warn), "delivered out of the order of their key");
+    let mut notes = Vec::new();
     if !ledger.settled {
-        section.note = Some("The lanes were not quiet at the end, so the account is not closed.".into());
+        notes.push("The lanes were not quiet at the end, so the account is not closed.".to_owned());
     }
+    if let Some(may_lose) = &record.target.may_lose {
+        notes.push(format!("What an acknowledgement allows: {may_lose}."));
+    }
+    section.note = (!notes.is_empty()).then(|| notes.join(" "));
     Some(section)
 }

@@ -6,6 +6,7 @@
 mod configuration;
 mod errors;
 mod faults;
+mod feed;
 mod findings;
 mod lanes;
 mod latency;
@@ -126,6 +127,7 @@ pub(super) fn all(run: &OpenedRun, detail: Detail) -> Vec<Section> {
         thresholds::section(record),
         ledger::section(record),
         findings::section(record, detail),
+        feed::section(record),
         latency::section(record),
         lanes::section(record),
         sessions::section(record),

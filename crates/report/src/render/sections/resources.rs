@@ -12,10 +12,12 @@ pub(super) fn section(record: &RunRecord) -> Option<Section> {
     let columns: Vec<_> =
         std::iter::once(("process", Align::Left)).chain(numbers.map(|name| (name, Align::Right))).collect();
     let mut section = Section::new("resources", "Resources", &columns);
-    for (name, process) in [("target", &record.resources.target), ("storm", &record.resources.storm)] {
-        if let Some(process) = process {
-            section.row(std::iter::once(name.into()).chain(cells(process)));
-        }
+    let resources = &record.resources;
+    let all = if resources.gateways.is_empty() { "target" } else { "all gateways" };
+    let gateways = resources.gateways.iter().map(|(number, process)| (format!("gateway {number}"), process));
+    let rows = resources.target.iter().map(|process| (all.to_owned(), process)).chain(gateways);
+    for (name, process) in rows.chain(resources.storm.iter().map(|process| ("storm".to_owned(), process))) {
+        section.row(std::iter::once(name.into()).chain(cells(process)));
     }
     section.note = Some(if record.machine.shared_with_target {
         "CPU in percent of one core. Storm and target shared this machine: the figures are lower bounds.".into()

@@ -20,7 +20,11 @@ pub(in crate::render) struct Figure {
 /// What happened, for somebody who reads nothing else.
 pub(in crate::render) fn story(record: &RunRecord) -> String {
     let mut parts = Vec::new();
-    let target = if record.target.own { "a gateway of its own".to_owned() } else { record.target.url.clone() };
+    let target = match (record.target.own, record.target.gateways.len()) {
+        (true, 0) => "a gateway of its own".to_owned(),
+        (true, several) => format!("{several} gateways of its own on one store"),
+        (false, _) => record.target.url.clone(),
+    };
     let load = duration(record.duration.load_ms as f64);
     parts.push(match (record.duration.load_ms, target.is_empty()) {
         (0, _) => "There was no load.".to_owned(),
@@ -38,6 +42,9 @@ pub(in crate::render) fn story(record: &RunRecord) -> String {
         } else {
             format!("{acknowledged} tasks were acknowledged; the account was not closed.")
         });
+    }
+    if record.feed.as_ref().is_some_and(crate::record::FeedAccount::is_broken) {
+        parts.push("The feed is not what it promises.".to_owned());
     }
     match record.faults.as_slice() {
         [] => {}

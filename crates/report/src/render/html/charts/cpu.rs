@@ -1,4 +1,4 @@
-//! CPU of target and storm.
+//! CPU of target and storm; of several gateways, all together and each.
 
 use super::{Timeline, peak};
 use crate::render::html::{
@@ -7,7 +7,7 @@ use crate::render::html::{
 };
 
 pub(super) fn chart(timeline: &Timeline<'_>) -> Option<Chart> {
-    let lines = vec![
+    let mut lines = vec![
         Line {
             name: "target".into(),
             colour: 0,
@@ -21,6 +21,7 @@ pub(super) fn chart(timeline: &Timeline<'_>) -> Option<Chart> {
             values: timeline.highest(|second| second.storm.map(|process| process.cpu_percent)),
         },
     ];
+    lines.extend(timeline.gateways(|process| process.cpu_percent));
     let highest = peak(lines.iter().flat_map(|line| &line.values));
     Some(Chart {
         id: "cpu",

@@ -12,8 +12,10 @@ mod memory;
 mod sessions;
 mod throughput;
 
-use super::chart::{Drawn, Positions};
-use crate::{OpenedRun, SecondSample};
+use std::collections::BTreeSet;
+
+use super::chart::{Drawn, Line, Positions};
+use crate::{OpenedRun, SecondSample, series::ProcessSample};
 
 /// A chart has at most this many positions.
 const POINTS: usize = 480;
@@ -68,6 +70,19 @@ impl<'a> Timeline<'a> {
     /// The highest level.
     fn highest(&self, level: impl Fn(&SecondSample) -> Option<f64>) -> Vec<Option<f64>> {
         self.values(|bucket| bucket.iter().filter_map(&level).reduce(f64::max))
+    }
+
+    /// A thin line for each of several gateways.
+    fn gateways(&self, level: impl Fn(&ProcessSample) -> f64) -> Vec<Line> {
+        const COLOURS: [usize; 6] = [1, 2, 3, 4, 6, 7];
+        let numbers: BTreeSet<u32> = self.seconds().flat_map(|second| second.gateways.keys().copied()).collect();
+        let line = |(index, number): (usize, u32)| Line {
+            name: format!("gateway {number}"),
+            colour: COLOURS[index % COLOURS.len()],
+            strength: 0.6,
+            values: self.highest(|second| second.gateways.get(&number).map(&level)),
+        };
+        numbers.into_iter().enumerate().map(line).collect()
     }
 
     fn seconds(&self) -> impl Iterator<Item = &'a SecondSample> + '_ {
