@@ -36,7 +36,8 @@ pub enum Verdict {
     CouldNotRun,
     /// It happened, and its numbers say nothing about the target: the generator was the limit.
     Invalid,
-    /// Acknowledged tasks were still waiting when the settle time ended: neither delivered nor lost.
+    /// Acknowledged tasks were still waiting when the settle time ended: neither delivered nor lost. Or the storm's own gateway did
+    /// not say by then that nothing waits.
     Unsettled,
     /// Somebody ended it early; what was measured until then was fine.
     Interrupted,
@@ -66,7 +67,7 @@ impl Verdict {
             Self::CouldNotRun
         } else if !record.invalid.is_empty() {
             Self::Invalid
-        } else if ledger.is_some_and(|ledger| ledger.pending > 0) {
+        } else if ledger.is_some_and(|ledger| ledger.pending > 0) || never_quiet(record) {
             Self::Unsettled
         } else if record.thresholds.iter().any(|threshold| !threshold.passed) {
             Self::ThresholdFailed
@@ -112,6 +113,9 @@ impl Verdict {
         if let Some(ledger) = record.ledger.as_ref().filter(|ledger| ledger.pending > 0) {
             reasons.push(format!("{} still waiting when the settle time ended", tasks(ledger.pending)));
         }
+        if never_quiet(record) {
+            reasons.push("the lanes were not seen quiet within the settle time, so the account is not closed".into());
+        }
         reasons.extend(record.thresholds.iter().filter(|it| !it.passed).map(|it| {
             let measured = match (it.measured, &it.reason) {
                 (Some(measured), _) => crate::render::amount(measured, it.unit),
@@ -147,6 +151,11 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.headline())
     }
+}
+
+/// The account was not closed, and nobody else's tasks can be the reason.
+fn never_quiet(record: &RunRecord) -> bool {
+    record.target.own && record.ledger.as_ref().is_some_and(|ledger| !ledger.settled)
 }
 
 fn tasks(count: u64) -> String {
@@ -223,6 +232,25 @@ mod tests {
             let record = RunRecord { ended: Ended::Completed, feed: Some(feed), ..RunRecord::default() };
             assert_eq!(Verdict::of(&record), verdict);
             assert_eq!(Verdict::reasons(&record), reason.map(str::to_owned).into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn an_account_that_was_not_closed_passes_nobody() {
+        for (own, settled, verdict) in [
+            (true, true, Verdict::Passed),
+            (true, false, Verdict::Unsettled),
+            // There, others may keep the lanes busy for ever.
+            (false, false, Verdict::Passed),
+        ] {
+            let record = RunRecord {
+                ended: Ended::Completed,
+                target: crate::record::TargetRecord { own, ..Default::default() },
+                ledger: Some(Ledger { settled, ..Ledger::default() }),
+                ..RunRecord::default()
+            };
+            assert_eq!(Verdict::of(&record), verdict);
+            assert_eq!(Verdict::reasons(&record).len(), usize::from(verdict != Verdict::Passed));
         }
     }
 
