@@ -256,6 +256,7 @@ impl Driver {
             nonce: &nonce,
             now: None,
             alive,
+            head: *shared.head.borrow(),
             lanes: shared.likely_lanes(&takers),
             takers,
             budget: MAX_LEASES,
@@ -271,6 +272,12 @@ impl Driver {
                 }
                 if answer.new {
                     self.register_again();
+                }
+                if answer.set_back {
+                    tracing::error!(
+                        "Redis has lost what it had acknowledged last: the feed goes on with a gap, up to {}",
+                        answer.head
+                    );
                 }
                 self.finish(asks, answer, &order, started);
             }
@@ -373,7 +380,7 @@ impl Driver {
     }
 
     fn finish(&mut self, asks: Vec<Pending>, answer: Answer, order: &[Taker], started: Instant) {
-        let Answer { replies, leased, now, wake, more, head, counts, rest, new: _ } = answer;
+        let Answer { replies, leased, now, wake, more, head, counts, rest, new: _, set_back: _ } = answer;
         let now = Time(now);
         // Before any answer: who reads the feed after one finds what it tells.
         self.shared.advance(head);

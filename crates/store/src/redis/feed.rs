@@ -33,7 +33,8 @@ pub(super) async fn read(
         head
     } else {
         let stored: Option<u64> = connection.get(format!("{prefix}:offset")).await?;
-        stored.unwrap_or(0)
+        // One that is behind what we know has lost it, and will go on beyond it: see `step`.
+        stored.unwrap_or(0).max(head)
     };
     let mut slice = FeedSlice { gap: None, records: Vec::new(), head };
     if after > head {

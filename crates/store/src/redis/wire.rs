@@ -108,6 +108,8 @@ pub(super) struct Envelope<'a> {
     pub now: Option<u64>,
     /// A sign of life to the other gateways is due.
     pub alive: bool,
+    /// The feed's end as this gateway knows it; a Redis that is behind it has lost what it had.
+    pub head: u64,
     /// Those that it will probably touch, to be read at once.
     pub lanes: Vec<&'a str>,
     pub takers: Vec<Taker<'a>>,
@@ -120,7 +122,7 @@ impl Envelope<'_> {
     pub(super) fn write<'c>(&self, commands: impl ExactSizeIterator<Item = &'c [u8]>) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
         let write = "writing to memory does not fail";
-        rmp::encode::write_map_len(&mut out, 10 + u32::from(self.now.is_some())).expect(write);
+        rmp::encode::write_map_len(&mut out, 11 + u32::from(self.now.is_some())).expect(write);
         let mut field = |name: &str, value: &dyn Fn(&mut Vec<u8>)| {
             rmp::encode::write_str(&mut out, name).expect(write);
             value(&mut out);
@@ -143,6 +145,7 @@ impl Envelope<'_> {
             field("now", &number(now));
         }
         field("alive", &|out: &mut Vec<u8>| rmp::encode::write_bool(out, self.alive).expect(write));
+        field("head", &number(self.head));
         field("lanes", &|out: &mut Vec<u8>| out.extend(command(&self.lanes)));
         field("takers", &|out: &mut Vec<u8>| out.extend(command(&self.takers)));
         field("budget", &number(self.budget as u64));
@@ -230,6 +233,8 @@ pub(super) struct Answer {
     pub rest: [u64; 6],
     /// The other gateways had not known this one, or had taken it for gone.
     pub new: bool,
+    /// Redis had lost events that this gateway knows of.
+    pub set_back: bool,
 }
 
 /// Reads an answer.

@@ -7,9 +7,9 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisResult};
 use squall_protocol::Priority;
 
-use crate::redis::keys::Scan;
 use crate::migrate::{Counts, FeedCounts, LaneCounts};
 use crate::redis::feed::last_offset;
+use crate::redis::keys::Scan;
 use crate::redis::wire::Identity;
 
 /// Of a task, packed: what never changes, and what does.

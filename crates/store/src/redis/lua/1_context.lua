@@ -51,6 +51,8 @@ local MAX_FAILURES = 16
 -- Names and values of events in one entry of the feed at most.
 local MAX_ENTRY = 400
 local NEVER = 9007199254740991
+-- A Redis that has lost its last second goes on so far behind what a gateway had told of: other gateways may have told of more.
+local BEYOND_LOSS = 1000000
 
 local configs, lane_keys = {}, {}
 

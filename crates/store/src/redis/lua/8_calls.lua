@@ -100,6 +100,9 @@ local function step(keys, args)
   for i, name in ipairs(names) do fetched[name] = stored[5 + i] end
   local c = context(prefix, request, stored, fetched)
   if not c then return redis.error_reply('NOSETTINGS the settings of this version are not there') end
+  -- An offset that was told must not come again with another event: what is missing is a gap, which readers are told of.
+  local set_back = request.head > c.head
+  if set_back then c.head = request.head + BEYOND_LOSS end
   tick(c)
   local new = request.alive and give_sign_of_life(c, request.gateway) or false
   local replies = {}
@@ -124,7 +127,7 @@ local function step(keys, args)
         died.refused or 0 } }
   end
   return cmsgpack.pack({ replies, out, c.now, c.wake or -1, c.more, c.head, counts,
-    { c.no_lane, c.sessions_refused, c.sessions_ended[1], c.sessions_ended[2], c.sessions_ended[3], c.dropped }, new })
+    { c.no_lane, c.sessions_refused, c.sessions_ended[1], c.sessions_ended[2], c.sessions_ended[3], c.dropped }, new, set_back })
 end
 
 -- Makes the store if it is not there, and leaves the settings of one version. Answers the epoch.

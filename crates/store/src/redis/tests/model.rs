@@ -75,6 +75,7 @@ impl InRedis {
             nonce: &nonce,
             now: Some(self.now.0),
             alive: true,
+            head: 0,
             lanes: Vec::new(),
             takers,
             budget: 1_000,

@@ -260,6 +260,44 @@ async fn redis_is_killed_under_load_and_nothing_acknowledged_is_lost() {
     assert!(by_type["task_published"] >= acknowledged.len() as u64, "{by_type:?}");
 }
 
+/// With `appendfsync everysec` a Redis may come back without its last second. What it told then must not be told again of other events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_lost_its_last_second_gives_no_offset_twice() {
+    let redis = Redis::start("everysec");
+    let [one, other] = gateways(&redis, Lane::default()).await;
+    for _ in 0..10 {
+        publish(&one, spec()).await;
+    }
+    let mut head = other.feed_head();
+    tokio::time::timeout(LIMIT, head.wait_for(|head| *head == 10)).await.unwrap().unwrap();
+    // As if it had been killed after the fourth.
+    let mut client = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let mut lost = redis::pipe();
+    lost.atomic().cmd("SET").arg("squall:offset").arg(4).ignore().cmd("XDEL").arg("squall:feed");
+    for offset in 5..=10 {
+        lost.arg(format!("{offset}-0"));
+    }
+    lost.exec(&mut client).unwrap();
+
+    let id = publish(&one, spec()).await;
+    for store in [&one, &other] {
+        let slice = store.read_feed(10, 10).await.unwrap();
+        let event = slice.records.iter().find(|event| event.entity_id == id.to_string()).expect("it is told");
+        let gap = slice.gap.expect("the loss is told");
+        assert_eq!((gap.from, gap.to), (11, event.offset - 1));
+        assert!(
+            event.offset > 1_000_000,
+            "another gateway may have told of more than this one knows: {}",
+            event.offset
+        );
+    }
+    // And from then on there is no gap.
+    let last = *one.feed_head().borrow();
+    publish(&other, spec()).await;
+    let slice = one.read_feed(last, 10).await.unwrap();
+    assert_eq!((slice.gap, slice.records[0].offset), (None, last + 1));
+}
+
 /// Offsets that were given out must not be given to other events: a store that was emptied is another one, and is begun anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_was_emptied_is_another_store() {
