@@ -4,14 +4,17 @@
 //! when the test fails. What is asked of it, and what is expected, is left to the tests. Nothing here knows a part of Squall
 //! but the words on the wire: a gateway under test is a process, and a kill is a kill.
 
+mod certificate;
 mod disk;
 pub mod exposition;
+mod postgres;
 mod process;
 mod redis;
 mod seed;
 mod wait;
 
 pub use disk::SmallDisk;
+pub use postgres::Postgres;
 pub use process::{Exit, Setup, Squall};
 pub use redis::{Redis, TlsRedis, free_port};
 pub use seed::Seed;

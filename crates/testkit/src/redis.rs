@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::certificate;
+
 /// It is up within so long, or never.
 const UP_WITHIN: Duration = Duration::from_secs(20);
 
@@ -150,21 +152,10 @@ impl TlsRedis {
     #[must_use]
     pub fn start() -> Self {
         let certificates = tempfile::tempdir().expect("a temporary directory");
-        let openssl = |line: &str| {
-            let made = Command::new("openssl").args(line.split(' ')).current_dir(certificates.path()).output();
-            let made = made.expect("openssl is installed");
-            assert!(made.status.success(), "openssl {line}: {}", String::from_utf8_lossy(&made.stderr));
-        };
-        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-        std::fs::write(certificates.path().join("names"), "subjectAltName=IP:127.0.0.1\n").expect("written");
-        openssl(&format!("req -x509 {key} -days 2 -subj /CN=authority -keyout ca.key -out ca.pem"));
-        openssl(&format!("req {key} -subj /CN=redis -keyout redis.key -out redis.csr"));
-        openssl(
-            "x509 -req -in redis.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out redis.pem",
-        );
+        certificate::make(certificates.path());
         let tls_port = free_port();
         let file = |name: &str| certificates.path().join(name).display().to_string();
-        let (port, pem, own_key, ca) = (tls_port.to_string(), file("redis.pem"), file("redis.key"), file("ca.pem"));
+        let (port, pem, own_key, ca) = (tls_port.to_string(), file("server.pem"), file("server.key"), file("ca.pem"));
         let redis = Redis::start_with(
             "no",
             &[
