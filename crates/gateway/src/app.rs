@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use squall_protocol::{ErrorCode, Time};
-use squall_store::Store;
+use squall_store::{Archive, History, Store};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) history: History,
     pub(crate) tokens: Tokens,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Metrics,
@@ -40,7 +41,12 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(config: Config, store: Arc<dyn Store>, ingest: Vec<Arc<ingest::Status>>) -> Arc<Self> {
+    pub(crate) fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        archive: Option<Arc<Archive>>,
+        ingest: Vec<Arc<ingest::Status>>,
+    ) -> Arc<Self> {
         let hub = Hub::new(Arc::clone(&store), &config.feed);
         Arc::new(Self {
             tokens: Tokens::new(&config.auth),
@@ -52,6 +58,7 @@ impl App {
             tracker: TaskTracker::new(),
             started: Instant::now(),
             random: AtomicU64::new(uuid::Uuid::new_v4().as_u64_pair().0),
+            history: History::new(Arc::clone(&store), archive),
             hub,
             store,
             ingest,

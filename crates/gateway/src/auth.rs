@@ -51,6 +51,21 @@ impl Caller {
         self.scopes.contains(&Scope::Admin)
     }
 
+    /// The same when it asks for one tenant's: the administrator may choose, everybody else only has its own.
+    ///
+    /// # Errors
+    /// `Forbidden` when it is another's.
+    pub(crate) fn sees_of<'a>(&'a self, asked: Option<&'a str>) -> Result<Option<&'a str>, Refusal> {
+        match (self.sees(), asked) {
+            (Some(own), Some(asked)) if own != asked => {
+                let message = format!("token {:?} sees what is {own:?}'s, not what is {asked:?}'s", self.name);
+                Err(Refusal::new(ErrorCode::Forbidden, message))
+            }
+            (Some(own), _) => Ok(Some(own)),
+            (None, asked) => Ok(asked),
+        }
+    }
+
     /// What restricts what it finds: its tenant, or nothing for the administrator.
     pub(crate) fn sees(&self) -> Option<&str> {
         if self.is_admin() { None } else { Some(&self.tenant) }
@@ -158,6 +173,10 @@ mod tests {
         let root = tokens().caller(&with("bearer root-secret")).unwrap();
         assert!(root.may(Scope::Publish).is_ok());
         assert_eq!(root.sees(), None);
+        assert_eq!(reader.sees_of(None).unwrap(), Some("reader-tenant"));
+        assert_eq!(reader.sees_of(Some("reader-tenant")).unwrap(), Some("reader-tenant"));
+        assert_eq!(reader.sees_of(Some("other")).unwrap_err().error.code, ErrorCode::Forbidden);
+        assert_eq!((root.sees_of(None).unwrap(), root.sees_of(Some("other")).unwrap()), (None, Some("other")));
     }
 
     #[test]

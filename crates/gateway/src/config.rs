@@ -25,6 +25,8 @@ pub struct Config {
     pub store: store::Config,
     /// How long the feed is kept, and what a subscriber may fall behind.
     pub feed: Feed,
+    /// Where history goes, and how long it is kept.
+    pub archive: store::Archive,
     /// How many sessions, and when an idle one ends.
     pub sessions: store::Sessions,
     /// What a task may be, and where one goes that names no lane.
@@ -374,6 +376,7 @@ impl Config {
         self.validate_server()?;
         self.validate_auth()?;
         self.validate_store()?;
+        self.validate_archive()?;
         for (name, lane) in &self.lanes {
             validate_lane(name, lane)?;
         }
@@ -451,6 +454,23 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    fn validate_archive(&self) -> Result<(), ConfigError> {
+        let archive = &self.archive;
+        if !archive.url.is_empty() {
+            squall_store::archive::check_url(&archive.url, &archive.ca_file)
+                .map_err(|why| error("archive.url", why))?;
+        }
+        squall_store::archive::check_schema(&archive.schema).map_err(|why| error("archive.schema", why))?;
+        at_least("archive.batch", archive.batch, 1)?;
+        if archive.batch > 100_000 {
+            return Err(error(
+                "archive.batch",
+                format!("is {}; at most 100000 events go into one transaction", archive.batch),
+            ));
+        }
+        at_least("archive.timeout_ms", archive.timeout_ms, 100)
     }
 
     fn validate_store(&self) -> Result<(), ConfigError> {

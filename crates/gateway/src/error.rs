@@ -87,6 +87,7 @@ impl From<StoreError> for Refusal {
             StoreError::Invalid(_) => (ErrorCode::InvalidRequest, None),
             StoreError::Full(_) => (ErrorCode::StoreFull, Some(5_000)),
             StoreError::Unavailable(_) => (ErrorCode::StoreUnavailable, Some(5_000)),
+            StoreError::HistoryAway(_) => (ErrorCode::HistoryUnavailable, Some(5_000)),
             StoreError::Overloaded => (ErrorCode::Overloaded, Some(100)),
             StoreError::Closed => (ErrorCode::Draining, Some(1_000)),
         };
@@ -116,9 +117,11 @@ pub(crate) const fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::NoRule => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::SessionLimit | ErrorCode::LaneFull => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::StoreFull => StatusCode::INSUFFICIENT_STORAGE,
-        ErrorCode::Overloaded | ErrorCode::TooManyConnections | ErrorCode::StoreUnavailable | ErrorCode::Draining => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        ErrorCode::Overloaded
+        | ErrorCode::TooManyConnections
+        | ErrorCode::StoreUnavailable
+        | ErrorCode::HistoryUnavailable
+        | ErrorCode::Draining => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -149,6 +152,7 @@ pub(crate) const fn close_code(code: ErrorCode) -> Option<u16> {
         | ErrorCode::NoRule
         | ErrorCode::Overloaded
         | ErrorCode::StoreFull
-        | ErrorCode::StoreUnavailable => None,
+        | ErrorCode::StoreUnavailable
+        | ErrorCode::HistoryUnavailable => None,
     }
 }

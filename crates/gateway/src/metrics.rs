@@ -14,8 +14,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-use squall_protocol::stats::{Build, ProcessStats, RouteStats};
+use squall_protocol::stats::{ArchiveFigures, Build, ProcessStats, RouteStats};
 use squall_protocol::{Priority, SessionState, Stats};
+use squall_store::archive::ArchiveStats;
 use squall_store::metrics::Distribution;
 use squall_store::{Store, StoreStats};
 
@@ -211,6 +212,7 @@ pub(crate) async fn stats(app: &App) -> Stats {
         commands_overloaded: store.commands_overloaded,
         task_bytes: store.task_bytes,
         disk_bytes: store.disk_bytes,
+        archive: archive_figures(app),
         connections: gauge(&app.metrics.connections),
         work_connections: gauge(&app.metrics.work_connections),
         connections_refused: plain.refused_connections.clone(),
@@ -241,6 +243,9 @@ fn scraped(app: &App, store: Option<&StoreStats>) -> Registry {
     let mut registry = Registry::with_prefix("squall");
     looked_up(app, store.is_some(), &mut registry);
     of_ingest(app, &mut registry);
+    if let Some(figures) = archive_figures(app) {
+        of_the_archive(&figures, &mut registry);
+    }
     if let Some(store) = store {
         of_the_store(store, &mut registry);
     }
@@ -307,6 +312,39 @@ fn of_the_store(store: &StoreStats, registry: &mut Registry) {
     gauges("workers", "Connected workers", one(store.workers));
     gauges("task_bytes", "Bytes of tasks in memory", one(store.task_bytes));
     gauges("store_disk_bytes", "Bytes on disk", one(store.disk_bytes));
+}
+
+/// The archive's figures; none when there is no archive.
+fn archive_figures(app: &App) -> Option<ArchiveFigures> {
+    let ArchiveStats { writes, behind, tasks, sessions, failures, lost } = app.history.archive()?.stats();
+    Some(ArchiveFigures { writes, behind, tasks, sessions, failures, lost })
+}
+
+fn of_the_archive(figures: &ArchiveFigures, registry: &mut Registry) {
+    let mut gauge = |name: &str, help: &str, value: u64| {
+        let metric = Gauge::<f64, AtomicU64>::default();
+        metric.set(value as f64);
+        registry.register(name, help, metric);
+    };
+    gauge(
+        "archive_writes",
+        "1 while this gateway writes the archive; of several gateways one does",
+        figures.writes.into(),
+    );
+    gauge("archive_behind", "Events of the feed that are not in the archive yet", figures.behind);
+    let rows = Family::<Labels, Counter>::default();
+    for (table, written) in [("tasks", figures.tasks), ("sessions", figures.sessions)] {
+        rows.get_or_create(&vec![("table", table.to_owned())]).inc_by(written);
+    }
+    registry.register("archive_rows", "Rows that were written to the archive", rows);
+    for (name, help, value) in [
+        ("archive_failures", "Attempts to connect to the archive, or to write it, that failed", figures.failures),
+        ("archive_lost_events", "Events that will never be in the archive", figures.lost),
+    ] {
+        let metric = Counter::<u64>::default();
+        metric.inc_by(value);
+        registry.register(name, help, metric);
+    }
 }
 
 fn looked_up(app: &App, store_up: bool, registry: &mut Registry) {

@@ -10,7 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use squall_protocol::{ErrorBody, ErrorCode, WireError};
-use squall_store::Store;
+use squall_store::{Archive, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -50,18 +50,19 @@ impl Drop for Counted {
 pub struct Gateway;
 
 impl Gateway {
-    /// Checks the configuration and listens. Nothing is served before [`Bound::serve`].
+    /// Checks the configuration and listens. Nothing is served before [`Bound::serve`]. Without an archive, history is what the store
+    /// remembers.
     ///
     /// # Errors
     /// When the configuration makes no sense, or the address cannot be had.
-    pub async fn bind(config: Config, store: Arc<dyn Store>) -> Result<Bound, Error> {
+    pub async fn bind(config: Config, store: Arc<dyn Store>, archive: Option<Arc<Archive>>) -> Result<Bound, Error> {
         config.validate()?;
         let readers = ingest::readers(&config)?;
         let address = config.server.listen;
         let listener = listen(address).map_err(|source| Error::Bind { address, source })?;
         let local_addr = listener.local_addr().map_err(|source| Error::Bind { address, source })?;
         let statuses = readers.iter().map(ingest::Reader::status).collect();
-        Ok(Bound { app: App::new(config, store, statuses), readers, listener, local_addr })
+        Ok(Bound { app: App::new(config, store, archive, statuses), readers, listener, local_addr })
     }
 }
 

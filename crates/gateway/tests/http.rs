@@ -498,7 +498,7 @@ async fn it_does_not_listen_to_the_world_without_a_token() {
     let server = Server::start().await;
     let mut config = config();
     config.server.listen = "0.0.0.0:0".parse().unwrap();
-    let error = squall_gateway::Gateway::bind(config, server.store.clone()).await.unwrap_err();
+    let error = squall_gateway::Gateway::bind(config, server.store.clone(), None).await.unwrap_err();
     assert!(error.to_string().contains("without a token"), "{error}");
 }
 

@@ -49,6 +49,7 @@ fn every_area_of_the_wire_is_described() {
         "post /v1/sessions/{id}/end",
         "get /v1/sessions/{id}/report",
         "post /v1/tasks",
+        "get /v1/tasks",
         "get /v1/tasks/{id}",
         "delete /v1/tasks/{id}",
         "post /v1/tasks/{id}/ack",
@@ -66,6 +67,8 @@ fn every_area_of_the_wire_is_described() {
         "post /v1/dead-letters/{id}/replay",
         "post /v1/dead-letters/replay",
         "get /v1/events",
+        "get /v1/runs",
+        "get /v1/runs/{id}",
         "post /hooks/github",
         "post /v1/admin/drain",
     ];

@@ -12,7 +12,7 @@ use crate::scenario::Scenario;
 /// Errors without a code from the gateway come first, then the codes.
 const PLAIN_ERRORS: [&str; 6] = ["connect", "timeout", "lost", "protocol", "status", "closed"];
 
-const CODES: [ErrorCode; 27] = [
+const CODES: [ErrorCode; 28] = [
     ErrorCode::InvalidJson,
     ErrorCode::InvalidRequest,
     ErrorCode::UnknownFrame,
@@ -36,6 +36,7 @@ const CODES: [ErrorCode; 27] = [
     ErrorCode::TooManyConnections,
     ErrorCode::StoreFull,
     ErrorCode::StoreUnavailable,
+    ErrorCode::HistoryUnavailable,
     ErrorCode::Draining,
     ErrorCode::Timeout,
     ErrorCode::Internal,

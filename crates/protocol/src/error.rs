@@ -52,6 +52,8 @@ pub enum ErrorCode {
     StoreFull,
     /// The store cannot be written; the message says why.
     StoreUnavailable,
+    /// Only the archive of history could answer this, and it is away.
+    HistoryUnavailable,
     /// The gateway drains.
     Draining,
     /// Took too long.

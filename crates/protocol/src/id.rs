@@ -22,6 +22,16 @@ macro_rules! uuid_id {
                 bytes.copy_from_slice(&random.to_le_bytes()[..10]);
                 Self(uuid::Builder::from_unix_timestamp_millis(at.0, &bytes).into_uuid())
             }
+
+            /// The time that it was made for; the epoch's beginning for one that was made otherwise.
+            #[must_use]
+            pub fn time(&self) -> crate::Time {
+                let ms = self.0.get_timestamp().map_or(0, |at| {
+                    let (seconds, nanos) = at.to_unix();
+                    seconds.saturating_mul(1_000).saturating_add(u64::from(nanos) / 1_000_000)
+                });
+                crate::Time(ms)
+            }
         }
 
         impl fmt::Display for $name {
@@ -198,6 +208,7 @@ mod tests {
         let early = TaskId::at(Time(1_000), u128::MAX);
         let late = TaskId::at(Time(1_001), 0);
         assert!(early < late);
+        assert_eq!((early.time(), late.time()), (Time(1_000), Time(1_001)));
         assert_eq!(early.0.get_version_num(), 7);
     }
 

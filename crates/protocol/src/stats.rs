@@ -58,6 +58,9 @@ pub struct Stats {
     pub task_bytes: u64,
     /// Bytes on disk.
     pub disk_bytes: u64,
+    /// The archive; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveFigures>,
     /// Open connections, HTTP and WebSocket.
     pub connections: u64,
     /// Those of `/ws/work`.
@@ -75,6 +78,24 @@ pub struct Stats {
     pub build: Build,
     /// The process.
     pub process: ProcessStats,
+}
+
+/// How history gets into the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ArchiveFigures {
+    /// This gateway writes it; of several gateways one does.
+    pub writes: bool,
+    /// Events of the feed that are not in it yet.
+    pub behind: u64,
+    /// Rows of tasks that were written.
+    pub tasks: u64,
+    /// Rows of sessions that were written.
+    pub sessions: u64,
+    /// Attempts to connect or to write that failed.
+    pub failures: u64,
+    /// Events that will never be in it: the feed had dropped them first, or PostgreSQL did not take them.
+    pub lost: u64,
 }
 
 /// How often something happened to tasks.

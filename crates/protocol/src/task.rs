@@ -196,12 +196,36 @@ pub enum TaskState {
     Dead,
 }
 
+impl TaskState {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Delayed => "delayed",
+            Self::Leased => "leased",
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// Whether nothing more happens to it unless it is replayed: what history lists.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Done | Self::Cancelled | Self::Dead)
+    }
+}
+
 /// A task as an operator sees it (`GET /v1/tasks/{id}`).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskView {
     /// The task.
     pub id: TaskId,
+    /// Whose it is.
+    #[serde(default)]
+    pub tenant: String,
     /// Where it is.
     pub state: TaskState,
     /// Its lane.

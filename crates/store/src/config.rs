@@ -114,6 +114,38 @@ impl Default for Sessions {
     }
 }
 
+/// History in PostgreSQL.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Archive {
+    /// `postgres://USER:PASSWORD@HOST/DATABASE`; the parameter `sslmode` is `disable`, `prefer`, `require` or `verify-full`. Empty: history is
+    /// what the store remembers.
+    pub url: String,
+    /// With `sslmode=verify-full`: the certificate of the authority that signed PostgreSQL's, a PEM file. Empty: those that the system trusts.
+    pub ca_file: String,
+    /// The schema that its tables are in; made if it is not there. Stores with the same database and schema share one history.
+    pub schema: String,
+    /// Tasks and sessions that ended longer ago are deleted. 0: never.
+    pub keep_ms: u64,
+    /// Events of the feed that one transaction takes at most.
+    pub batch: usize,
+    /// How long PostgreSQL may take to answer whoever asks for history; then the answer is without it, and says so.
+    pub timeout_ms: u64,
+}
+
+impl Default for Archive {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            ca_file: String::new(),
+            schema: "squall".to_owned(),
+            keep_ms: 0,
+            batch: 5_000,
+            timeout_ms: 2_000,
+        }
+    }
+}
+
 /// When and how often a failed task is tried again.
 ///
 /// The n-th retry waits `delay_ms × backoff^(n−1)`, at most `max_delay_ms`, give or take `jitter` of it.

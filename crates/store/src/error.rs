@@ -103,6 +103,9 @@ pub enum Error {
     /// A write failed; what is on disk is no longer known to be what was answered, so nothing more is accepted.
     #[error("the store cannot be written: {0}")]
     Unavailable(String),
+    /// Only the archive could know, and it does not answer.
+    #[error("the archive does not answer, and nobody else would know: {0}")]
+    HistoryAway(String),
     /// Too many commands wait.
     #[error("too many commands wait for the store")]
     Overloaded,

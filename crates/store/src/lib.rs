@@ -12,14 +12,17 @@
 //! - [`redis`]: the same decisions inside a Redis that several gateways share;
 //! - [`migrate`]: from the one to the other;
 //! - [`ingest`]: what other programs leave in Redis, shown until it is stored;
+//! - [`archive`]: what the feed tells of what is over, written to PostgreSQL; [`history`]: store and archive read as one;
 //! - [`config`], [`error`], [`metrics`].
 //!
 //! What a record looks like on disk is this crate's own business, versioned and checksummed; wire types are not stored.
 
+pub mod archive;
 pub mod config;
 pub mod core;
 pub mod embedded;
 pub mod error;
+pub mod history;
 pub mod ingest;
 pub mod metrics;
 pub mod migrate;
@@ -40,8 +43,10 @@ use squall_protocol::{
 };
 use tokio::sync::watch;
 
+pub use archive::Archive;
 pub use config::Config;
 pub use error::{Error, Result};
+pub use history::History;
 pub use verbs::*;
 
 /// An answer that is on its way.
@@ -115,8 +120,11 @@ pub trait Store: Send + Sync + 'static {
     /// Looks a session up; ended ones are remembered for a while ([`config::Sessions::remember_ended`]).
     fn session(&self, tenant: Option<&str>, id: SessionId) -> Reply<Result<SessionView>>;
 
-    /// Lists sessions, newest first.
-    fn sessions(&self, tenant: Option<&str>, list: ListSessions) -> Reply<Result<Page<SessionView>>>;
+    /// Lists sessions, newest first: those that are active, and the ended ones that are remembered.
+    fn sessions(&self, tenant: Option<&str>, list: ListSessions) -> Reply<Result<SessionsPage>>;
+
+    /// Lists finished tasks that are remembered, and dead letters, newest first. What waits or is leased is not among them.
+    fn tasks(&self, tenant: Option<&str>, list: ListTasks) -> Reply<Result<TasksPage>>;
 
     /// Shows one lane.
     fn lane(&self, lane: &str) -> Reply<Result<LaneView>>;

@@ -10,13 +10,13 @@ use serde_json::json;
 use squall_protocol::dead_letter::Handled;
 use squall_protocol::{
     ConnectionId, DeadLetterFilter, DeadReason, EndSession, NackMode, NewSession, Priority, RetryOverride, SessionId,
-    SessionState, TaskId, TaskState, Time, UpdateSession,
+    SessionState, TaskId, TaskState, TaskView, Time, UpdateSession,
 };
 
 use crate::config::{Affinity, Lane, OnSessionEnd, Options, RetryPolicy};
 use crate::{
-    Delivery, Error, Holder, ListDeadLetters, ListSessions, ReplayHow, SettleVerb, Settled, Settlement, Store,
-    TaskSpec, Which, Worker, WorkerSpec,
+    Delivery, Error, Holder, ListDeadLetters, ListSessions, ListTasks, ReplayHow, SettleVerb, Settled, Settlement,
+    Store, TaskSpec, Which, Worker, WorkerSpec,
 };
 
 /// One place where a store can be opened again and again.
@@ -52,6 +52,7 @@ macro_rules! store_test_suite {
             what_cannot_be_done_is_a_dead_letter_at_once,
             replays_are_capped_and_leave_a_trail,
             dead_letters_are_listed_filtered_and_purged,
+            finished_tasks_are_listed_newest_first,
             a_lane_keeps_only_so_many_dead_letters,
             a_deadline_that_passes_is_a_dead_letter,
             a_delayed_task_waits,
@@ -574,6 +575,74 @@ pub(crate) async fn dead_letters_are_listed_filtered_and_purged(backend: &impl B
     assert_eq!(rest, Handled { matched: 2, done: 2, refused: 0 });
 }
 
+/// All pages of a list, each of at most `limit`.
+async fn all_tasks(store: &dyn Store, tenant: Option<&str>, list: ListTasks) -> Vec<TaskView> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.tasks(tenant, ListTasks { after, ..list.clone() }).await.unwrap();
+        assert!(page.items.len() <= list.limit);
+        all.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            return all;
+        }
+    }
+}
+
+pub(crate) async fn finished_tasks_are_listed_newest_first(backend: &impl Backend) {
+    let mut options = options();
+    options.store.finished_tasks = 6;
+    let store = backend.open(options).await;
+    let any = ListTasks { limit: 2, ..ListTasks::default() };
+    assert!(all_tasks(&*store, None, any.clone()).await.is_empty());
+    create(&*store, "s").await.unwrap();
+    let mut ids = Vec::new();
+    for n in 0..8 {
+        let session = (n == 6).then(|| session_id("s"));
+        let kind = if n % 2 == 0 { "even" } else { "odd" };
+        ids.push(publish(&*store, TaskSpec { session, kind: kind.into(), ..spec("1") }).await);
+        // Ids count milliseconds.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let listed = async |list: ListTasks| -> Vec<TaskId> {
+        all_tasks(&*store, None, list).await.into_iter().map(|task| task.id).collect()
+    };
+    assert!(listed(any.clone()).await.is_empty(), "what waits is no history");
+    store.cancel(None, ids[7]).await.unwrap();
+    let mut held = worker(&*store, 1, 7).await;
+    let got = next(&mut held, 7).await;
+    // The order in which they end is another one.
+    for delivery in got.iter().rev() {
+        let verb = if delivery.task.id == ids[5] { nack(NackMode::Fatal) } else { SettleVerb::Ack };
+        settle(&*store, Holder::Worker(held.id), delivery.task.id, verb).await.unwrap();
+    }
+    // Seven finished, of which six are remembered, and one is dead.
+    let newest_first = [6, 5, 4, 3, 2, 1, 0].map(|n| ids[n]);
+    assert_eq!(listed(any.clone()).await, newest_first);
+    let state = |state| ListTasks { state: Some(state), ..any.clone() };
+    assert_eq!(listed(state(TaskState::Dead)).await, [ids[5]]);
+    assert!(listed(state(TaskState::Cancelled)).await.is_empty(), "it was the first to be over, and is forgotten");
+    assert!(listed(state(TaskState::Ready)).await.is_empty());
+    assert_eq!(listed(ListTasks { kind: Some("odd".into()), ..any.clone() }).await, [5, 3, 1].map(|n| ids[n]));
+    assert_eq!(listed(ListTasks { session: Some(session_id("s")), ..any.clone() }).await, [ids[6]]);
+    assert!(listed(ListTasks { lane: Some("b".into()), ..any.clone() }).await.is_empty());
+    let range = ListTasks { since: Some(ids[2].time()), until: Some(ids[4].time()), ..any.clone() };
+    assert_eq!(listed(range).await, [ids[3], ids[2]]);
+    assert!(all_tasks(&*store, Some("stranger"), any.clone()).await.is_empty());
+    let shown = all_tasks(&*store, Some("default"), state(TaskState::Dead)).await.remove(0);
+    assert_eq!((&*shown.tenant, &*shown.lane, shown.attempts, shown.payload.is_none()), ("default", "a", 1, true));
+    assert_eq!(shown.last_error.as_deref(), Some("no luck"));
+
+    // What is sent back is not over; what ends later is told too.
+    let how = ReplayHow { by: "test".into(), rate_per_s: None, limit: None };
+    store.replay(None, Which::One(ids[5]), how).await.unwrap();
+    assert_eq!(listed(any.clone()).await, [6, 4, 3, 2, 1, 0].map(|n| ids[n]));
+    store.grant(held.id, 1);
+    next(&mut held, 1).await;
+    settle(&*store, Holder::Worker(held.id), ids[5], SettleVerb::Ack).await.unwrap();
+    assert_eq!(listed(any).await, [5, 4, 3, 2, 1, 0].map(|n| ids[n]), "one is forgotten for it");
+}
+
 pub(crate) async fn a_lane_keeps_only_so_many_dead_letters(backend: &impl Backend) {
     let mut options = options();
     options.store.max_dead_letters = 2;
@@ -701,9 +770,15 @@ pub(crate) async fn sessions_have_a_life(backend: &impl Backend) {
     let timed_out = EndSession { status: SessionState::TimedOut, reason: None };
     create(&*store, "t").await.unwrap();
     assert!(matches!(store.end_session(None, session_id("t"), timed_out).await, Err(Error::Invalid(_))));
-    let list = |state| ListSessions { state, limit: 10, cursor: None };
+    let list = |state| ListSessions { state, limit: 10, ..ListSessions::default() };
     let all = store.sessions(None, list(None)).await.unwrap().items;
-    assert_eq!(all.iter().map(|session| session.id.as_str()).collect::<Vec<_>>(), ["t", "s"], "newest first");
+    assert_eq!(all.iter().map(|(_, session)| session.id.as_str()).collect::<Vec<_>>(), ["t", "s"], "newest first");
+    let created_at = all[0].1.created_at;
+    let between = |since, until| ListSessions { since, until, limit: 10, ..ListSessions::default() };
+    let count = async |list| store.sessions(None, list).await.unwrap().items.len();
+    assert_eq!(count(between(Some(created_at.plus_ms(1)), None)).await, 0);
+    assert_eq!(count(between(None, Some(created_at.plus_ms(1)))).await, 2);
+    assert!(count(between(Some(created_at), Some(created_at.plus_ms(1)))).await >= 1);
     assert_eq!(store.sessions(None, list(Some(SessionState::Failed))).await.unwrap().items.len(), 1);
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use squall_protocol::dead_letter::DeadLetterFilter;
 use squall_protocol::{
     ConnectionId, DeadReason, FeedRecord, Gap, LaneView, NackMode, Priority, Receipt, RetryOverride, SessionId,
-    SessionState, TaskId, Time,
+    SessionState, SessionView, TaskId, TaskState, TaskView, Time,
 };
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 /// A task to publish. The caller has checked lengths and sizes.
 #[derive(Clone, Debug, Default)]
@@ -149,10 +150,85 @@ pub struct Worker {
 pub struct ListSessions {
     /// Only those in this state.
     pub state: Option<SessionState>,
-    /// As the last page gave it.
-    pub cursor: Option<String>,
+    /// Only those created at or after this instant.
+    pub since: Option<Time>,
+    /// Only those created before this instant.
+    pub until: Option<Time>,
+    /// Only those that come after this place, as the last page gave it.
+    pub after: Option<u64>,
     /// At most so many; 1 to 1,000.
     pub limit: usize,
+}
+
+impl ListSessions {
+    /// Whether a session that was created then is meant.
+    #[must_use]
+    pub fn in_range(&self, created_at: Time) -> bool {
+        self.since.is_none_or(|since| created_at >= since) && self.until.is_none_or(|until| created_at < until)
+    }
+}
+
+/// A piece of the list of sessions.
+#[derive(Clone, Debug, Default)]
+pub struct SessionsPage {
+    /// Newest first, each with its place in the list; may be fewer than were asked for though more follow.
+    pub items: Vec<(u64, SessionView)>,
+    /// Pass it as [`ListSessions::after`] to go on; none at the end.
+    pub next: Option<u64>,
+}
+
+/// Which finished tasks to list. What is absent does not restrict.
+#[derive(Clone, Debug, Default)]
+pub struct ListTasks {
+    /// Only those that ended so: done, cancelled or dead.
+    pub state: Option<TaskState>,
+    /// Of this lane.
+    pub lane: Option<String>,
+    /// Of this kind.
+    pub kind: Option<String>,
+    /// Of this session.
+    pub session: Option<SessionId>,
+    /// Published at or after this instant, by its id.
+    pub since: Option<Time>,
+    /// Published before this instant, by its id.
+    pub until: Option<Time>,
+    /// Only those whose ids are smaller, as the last page gave it.
+    pub after: Option<TaskId>,
+    /// At most so many; 1 to 1,000.
+    pub limit: usize,
+}
+
+impl ListTasks {
+    /// The smallest id that is meant.
+    #[must_use]
+    pub fn first(&self) -> TaskId {
+        self.since.map_or(TaskId(Uuid::nil()), |since| TaskId::at(since, 0))
+    }
+
+    /// The smallest id that is no longer meant.
+    #[must_use]
+    pub fn end(&self) -> TaskId {
+        let until = self.until.map_or(TaskId(Uuid::max()), |until| TaskId::at(until, 0));
+        self.after.map_or(until, |after| after.min(until))
+    }
+
+    /// Whether a task is meant whose id is in the range.
+    #[must_use]
+    pub fn wants(&self, state: TaskState, lane: &str, kind: &str, session: Option<&SessionId>) -> bool {
+        self.state.map_or(state.is_over(), |wanted| wanted == state && state.is_over())
+            && self.lane.as_deref().is_none_or(|wanted| wanted == lane)
+            && self.kind.as_deref().is_none_or(|wanted| wanted == kind)
+            && self.session.as_ref().is_none_or(|wanted| Some(wanted) == session)
+    }
+}
+
+/// A piece of the list of finished tasks.
+#[derive(Clone, Debug, Default)]
+pub struct TasksPage {
+    /// Newest first, by id, without payloads; may be fewer than were asked for though more follow.
+    pub items: Vec<TaskView>,
+    /// Pass it as [`ListTasks::after`] to go on; none at the end.
+    pub next: Option<TaskId>,
 }
 
 /// Which dead letters to list.

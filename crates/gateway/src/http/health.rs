@@ -43,12 +43,57 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 
 /// The gateway as it is now.
 pub(crate) async fn check(app: &App) -> Health {
+    // Side by side: a health check must not take as long as all that is slow together.
+    let (store, archive) = tokio::join!(check_store(app), check_archive(app));
+    let mut lost = store.lost;
+    let mut dependencies = BTreeMap::from([("store".to_owned(), store.dependency)]);
+    if let Some(ingest) = ingest::health(&app.ingest, &app.config) {
+        if !ingest.ok {
+            lost.push("ingest".into());
+        }
+        dependencies.insert("ingest".to_owned(), ingest);
+    }
+    if let Some(archive) = archive {
+        if !archive.ok {
+            lost.push("history".into());
+        }
+        dependencies.insert("archive".to_owned(), archive);
+    }
+    let status = if app.draining.is_cancelled() {
+        HealthStatus::Draining
+    } else if lost.is_empty() {
+        HealthStatus::Healthy
+    } else {
+        HealthStatus::Degraded
+    };
+    Health {
+        status,
+        lost,
+        dependencies,
+        durability: store.durability,
+        version: env!("CARGO_PKG_VERSION").into(),
+        uptime_ms: since_ms(app.started),
+        time: squall_store::now(),
+    }
+}
+
+fn since_ms(then: Instant) -> u64 {
+    u64::try_from(then.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+struct StoreCheck {
+    dependency: Dependency,
+    lost: Vec<String>,
+    durability: String,
+}
+
+async fn check_store(app: &App) -> StoreCheck {
     let asked = Instant::now();
     // That the store still answers is found out by asking for something. It looks at its disk on the way, so what it says of itself
     // comes after.
     let answered = tokio::time::timeout(ANSWERS_WITHIN, app.store.stats()).await;
     let said = app.store.health();
-    let checked_in_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let checked_in_ms = since_ms(asked);
     let mut lost: Vec<String> = said.lost.iter().map(|&lost| lost.into()).collect();
     let (answers, why) = match answered {
         Ok(Ok(_)) => (true, None),
@@ -63,27 +108,12 @@ pub(crate) async fn check(app: &App) -> Health {
         Some(why) => format!("{}; {why}", said.detail),
         None => said.detail,
     };
-    let mut dependencies = BTreeMap::from([("store".to_owned(), Dependency { ok, checked_in_ms, detail })]);
-    if let Some(ingest) = ingest::health(&app.ingest, &app.config) {
-        if !ingest.ok {
-            lost.push("ingest".into());
-        }
-        dependencies.insert("ingest".to_owned(), ingest);
-    }
-    let status = if app.draining.is_cancelled() {
-        HealthStatus::Draining
-    } else if lost.is_empty() {
-        HealthStatus::Healthy
-    } else {
-        HealthStatus::Degraded
-    };
-    Health {
-        status,
-        lost,
-        dependencies,
-        durability: said.durability,
-        version: env!("CARGO_PKG_VERSION").into(),
-        uptime_ms: u64::try_from(app.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        time: squall_store::now(),
-    }
+    StoreCheck { dependency: Dependency { ok, checked_in_ms, detail }, lost, durability: said.durability }
+}
+
+/// History is all that is lost with it, and that only in part: what is to be archived waits in the feed.
+async fn check_archive(app: &App) -> Option<Dependency> {
+    let asked = Instant::now();
+    let found = app.history.archive()?.health().await;
+    Some(Dependency { ok: found.ok, checked_in_ms: since_ms(asked), detail: found.detail })
 }

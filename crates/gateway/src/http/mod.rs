@@ -15,6 +15,7 @@ mod lanes;
 mod metrics;
 pub(crate) mod openapi;
 mod origin;
+mod runs;
 mod sessions;
 mod tasks;
 
@@ -49,7 +50,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sessions::heartbeat))
         .routes(routes!(sessions::end))
         .routes(routes!(sessions::report))
-        .routes(routes!(tasks::publish))
+        .routes(routes!(tasks::publish, tasks::list))
         .routes(routes!(tasks::get, tasks::cancel))
         .routes(routes!(tasks::ack))
         .routes(routes!(tasks::nack))
@@ -64,6 +65,8 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(dead_letters::get, dead_letters::purge_one))
         .routes(routes!(dead_letters::replay_one))
         .routes(routes!(events::read))
+        .routes(routes!(runs::list))
+        .routes(routes!(runs::get))
         .routes(routes!(hooks::github::receive))
         .routes(routes!(admin::drain))
 }

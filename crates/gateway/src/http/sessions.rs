@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Deserialize;
 use squall_protocol::{
-    EndSession, ErrorBody, NewSession, Page, SessionId, SessionReport, SessionState, SessionView, UpdateSession,
+    EndSession, ErrorBody, HistoryPage, NewSession, SessionId, SessionReport, SessionState, SessionView, Time,
+    UpdateSession,
 };
 use squall_store::ListSessions;
 use utoipa::IntoParams;
@@ -45,15 +46,22 @@ pub(super) async fn create(
 pub(super) struct List {
     /// Only those in this state.
     state: Option<SessionState>,
+    /// Only those of this tenant; a token sees its own unless it is an administrator's.
+    tenant: Option<String>,
+    /// Only those created at or after this instant, RFC 3339.
+    since: Option<Time>,
+    /// Only those created before this instant.
+    until: Option<Time>,
     /// `next` of the page before.
     cursor: Option<String>,
     /// At most so many: 1 to 1,000, 100 by default.
     limit: Option<u64>,
 }
 
-/// List sessions, newest first
+/// List sessions, newest first: active ones, ended ones that are remembered, and those that are archived
 #[utoipa::path(get, path = "/v1/sessions", tag = "sessions", params(List), responses(
-    (status = 200, description = "A page", body = Page<SessionView>),
+    (status = 200, description = "A page; with `incomplete` when the archive does not answer, which may have more", body = HistoryPage<SessionView>),
+    (status = 403, description = "`Forbidden`: another tenant's", body = ErrorBody),
 ))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -61,15 +69,23 @@ pub(super) async fn list(
     Params(list): Params<List>,
 ) -> Result<Response, Refusal> {
     caller.may(Scope::Read)?;
-    let list = ListSessions { state: list.state, cursor: list.cursor, limit: page_limit(list.limit)? };
-    Ok(json(&app.store.sessions(caller.sees(), list).await?))
+    let tenant = caller.sees_of(list.tenant.as_deref())?;
+    let wanted = ListSessions {
+        state: list.state,
+        since: list.since,
+        until: list.until,
+        after: None,
+        limit: page_limit(list.limit)?,
+    };
+    Ok(json(&app.history.sessions(tenant, wanted, list.cursor.as_deref()).await?))
 }
 
-/// Look at a session
+/// Look at a session, also at one that is only archived
 #[utoipa::path(get, path = "/v1/sessions/{id}", tag = "sessions",
     params(("id" = String, Path, description = "The session")), responses(
     (status = 200, description = "The session", body = SessionView),
     (status = 404, description = "`NotFound`", body = ErrorBody),
+    (status = 503, description = "`HistoryUnavailable`: it may be archived, and the archive does not answer", body = ErrorBody),
 ))]
 pub(super) async fn get(
     State(app): State<Arc<App>>,
@@ -77,7 +93,7 @@ pub(super) async fn get(
     Id(id): Id<SessionId>,
 ) -> Result<Response, Refusal> {
     caller.may(Scope::Read)?;
-    Ok(json(&app.store.session(caller.sees(), id).await?))
+    Ok(json(&app.history.session(caller.sees(), id).await?))
 }
 
 /// Merge metadata into an active session
@@ -143,6 +159,7 @@ pub(super) async fn end(
     params(("id" = String, Path, description = "The session")), responses(
     (status = 200, description = "The report", body = SessionReport),
     (status = 404, description = "`NotFound`", body = ErrorBody),
+    (status = 503, description = "`HistoryUnavailable`: it may be archived, and the archive does not answer", body = ErrorBody),
 ))]
 pub(super) async fn report(
     State(app): State<Arc<App>>,
@@ -150,7 +167,7 @@ pub(super) async fn report(
     Id(id): Id<SessionId>,
 ) -> Result<Response, Refusal> {
     caller.may(Scope::Read)?;
-    let session = app.store.session(caller.sees(), id).await?;
+    let session = app.history.session(caller.sees(), id).await?;
     let until = session.ended_at.unwrap_or_else(squall_store::now);
     let tasks = session.tasks;
     let finished = tasks.done + tasks.dead + tasks.cancelled;

@@ -11,10 +11,14 @@ use serde_json::value::RawValue;
 use squall_protocol::task::{
     AckRequest, ExtendRequest, Extended, NackRequest, PublishResult, PublishResults, Published,
 };
-use squall_protocol::{ErrorBody, ErrorCode, NewTask, Receipt, TaskId, TaskView, Text};
-use squall_store::{Holder, SettleVerb, Settled, Settlement, TaskSpec};
+use squall_protocol::{
+    ErrorBody, ErrorCode, HistoryPage, NewTask, Receipt, SessionId, TaskId, TaskState, TaskView, Text, Time,
+};
+use squall_store::{Holder, ListTasks, SettleVerb, Settled, Settlement, TaskSpec};
 
-use super::extract::{Id, Json, RawBody, header, json, parse};
+use utoipa::IntoParams;
+
+use super::extract::{Id, Json, Params, RawBody, header, json, page_limit, parse};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::check;
@@ -152,15 +156,75 @@ async fn publish_batch(app: &App, caller: &Caller, batch: &[&[u8]]) -> Result<Re
     Ok((StatusCode::ACCEPTED, json(&PublishResults { results: answer })).into_response())
 }
 
-/// Look at a task
+/// Which tasks to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct List {
+    /// Only those that ended so: `done`, `cancelled` or `dead`.
+    state: Option<TaskState>,
+    /// Of this lane.
+    lane: Option<String>,
+    /// Of this tenant; a token sees its own unless it is an administrator's.
+    tenant: Option<String>,
+    /// Of this session.
+    session: Option<SessionId>,
+    /// Of this kind.
+    kind: Option<String>,
+    /// Published at or after this instant, RFC 3339, by the time in their ids.
+    since: Option<Time>,
+    /// Published before this instant.
+    until: Option<Time>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+    /// At most so many: 1 to 1,000, 100 by default.
+    limit: Option<u64>,
+}
+
+/// List what is over, newest first: finished tasks that are remembered, dead letters, and what is archived
+///
+/// Tasks that wait or are leased are not history: `/v1/lanes` counts them, `/v1/tasks/{id}` shows each.
+#[utoipa::path(get, path = "/v1/tasks", tag = "tasks", params(List), responses(
+    (status = 200, description = "A page; with `incomplete` when the archive does not answer, which may have more", body = HistoryPage<TaskView>),
+    (status = 400, description = "`InvalidRequest`: a state that is no end, or a cursor that no list gave", body = ErrorBody),
+    (status = 403, description = "`Forbidden`: another tenant's", body = ErrorBody),
+))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Params(list): Params<List>,
+) -> Result<Response, Refusal> {
+    caller.may(Scope::Read)?;
+    let tenant = caller.sees_of(list.tenant.as_deref())?;
+    if let Some(state) = list.state.filter(|state| !state.is_over()) {
+        return Err(Refusal::invalid(format!(
+            "state is {:?}; listed are done, cancelled and dead. /v1/lanes counts what waits and what is leased",
+            state.as_str()
+        )));
+    }
+    let wanted = ListTasks {
+        state: list.state,
+        lane: list.lane,
+        kind: list.kind,
+        session: list.session,
+        since: list.since,
+        until: list.until,
+        after: None,
+        limit: page_limit(list.limit)?,
+    };
+    Ok(json(&app.history.tasks(tenant, wanted, list.cursor.as_deref()).await?))
+}
+
+/// Look at a task, also at one that is only archived
 #[utoipa::path(get, path = "/v1/tasks/{id}", tag = "tasks",
     params(("id" = String, Path, description = "The task")), responses(
-    (status = 200, description = "The task; finished ones are remembered for a while", body = TaskView),
+    (status = 200, description = "The task; finished ones are remembered for a while, and archived if there is an archive", body = TaskView),
     (status = 404, description = "`NotFound`", body = ErrorBody),
+    (status = 503, description = "`HistoryUnavailable`: it may be archived, and the archive does not answer", body = ErrorBody),
 ))]
 pub(super) async fn get(State(app): State<Arc<App>>, caller: Caller, Id(id): Id<TaskId>) -> Result<Response, Refusal> {
     caller.may(Scope::Read)?;
-    Ok(json(&app.store.task(caller.sees(), id).await?))
+    Ok(json(&app.history.task(caller.sees(), id).await?))
 }
 
 /// Withdraw a task that no worker has

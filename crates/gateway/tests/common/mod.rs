@@ -55,7 +55,7 @@ impl Server {
         change(&mut config);
         let store = squall_store::embedded::open(&dir.path().join("store"), config.store_options()).unwrap();
         let store: Arc<dyn Store> = Arc::new(store);
-        let bound = Gateway::bind(config, Arc::clone(&store)).await.unwrap();
+        let bound = Gateway::bind(config, Arc::clone(&store), None).await.unwrap();
         let addr = bound.local_addr();
         let stop = CancellationToken::new();
         let serving = Some(tokio::spawn(bound.serve(stop.clone())));

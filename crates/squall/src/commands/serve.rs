@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use squall_gateway::Gateway;
-use squall_store::Store;
+use squall_store::{Archive, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
@@ -49,13 +49,17 @@ async fn run(config: squall_gateway::Config, stop: CancellationToken, deadline: 
         url => squall_store::redis::without_secrets(url),
     };
     let store = open(&dir, config.store_options()).await?;
+    let archive = archive(&config, &store)?;
     let served = async {
-        let bound = Gateway::bind(config, Arc::clone(&store)).await?;
+        let bound = Gateway::bind(config, Arc::clone(&store), archive.clone()).await?;
         announce(&format!("http://{}", bound.local_addr()), &place);
         bound.serve(stop).await?;
         anyhow::Ok(())
     };
     let served = served.await;
+    if let Some(archive) = archive {
+        archive.stop().await;
+    }
     let closed = close(store, deadline).await;
     served.and(closed)
 }
@@ -71,6 +75,15 @@ async fn open(dir: &Path, options: squall_store::config::Options) -> anyhow::Res
         move || squall_store::embedded::open(&dir, options)
     });
     Ok(Arc::new(opening.await?.with_context(|| format!("data directory {}", dir.display()))?))
+}
+
+/// The archive that the configuration names, if it names one. It need not be there: what is to be archived waits in the feed.
+fn archive(config: &squall_gateway::Config, store: &Arc<dyn Store>) -> anyhow::Result<Option<Arc<Archive>>> {
+    if config.archive.url.is_empty() {
+        return Ok(None);
+    }
+    let archive = Archive::start(&config.archive, Arc::clone(store)).map_err(anyhow::Error::msg)?;
+    Ok(Some(Arc::new(archive)))
 }
 
 /// Closes the store before the deadline, whatever its disk does: half of what is left is for a snapshot, which can be left out.

@@ -51,7 +51,9 @@ fn group(out: &mut String, table: &toml::Table, path: &mut Vec<String>, settings
         let origin = settings.written.origin_at(path).map_or("default".to_owned(), ToString::to_string);
         let shown = match value {
             _ if SECRET.contains(&key.as_str()) => "\"(set, not shown)\"".to_owned(),
-            Value::String(url) if key == "url" => Value::String(squall_store::redis::without_secrets(url)).to_string(),
+            Value::String(url) if key == "url" => {
+                Value::String(squall_store::archive::without_secrets(url)).to_string()
+            }
             _ => value.to_string(),
         };
         let _ = writeln!(out, "{:<40} # {origin}", format!("{} = {shown}", name(key)));

@@ -153,6 +153,15 @@ impl Equivalent<IdempotencyKey> for IdempotencyRef<'_> {
     }
 }
 
+/// What is done, cancelled or dead, by id. Derived; made when somebody asks for the first time and kept from then on, so that a store
+/// whose history nobody reads pays nothing for it.
+#[derive(Clone, Debug, Default)]
+struct EndedTasks {
+    by_id: BTreeMap<TaskId, Slot>,
+    /// Slots below this one were looked at.
+    scanned: usize,
+}
+
 /// The state. See the module.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -178,6 +187,8 @@ pub struct State {
     /// Keys that had to go before their time; counted, and not part of what is durable.
     evicted_keys: u64,
     pub(super) finished: VecDeque<Slot>,
+    /// What is over, by id, as far as anybody asked for it.
+    ended_tasks: Option<EndedTasks>,
     task_bytes: u64,
     limits: Limits,
     /// Records that named something unknown: only a damaged log has them.
@@ -222,6 +233,7 @@ impl State {
             idempotency_order: VecDeque::new(),
             evicted_keys: 0,
             finished: VecDeque::new(),
+            ended_tasks: None,
             task_bytes: 0,
             limits,
             orphans: 0,
@@ -294,6 +306,27 @@ impl State {
     /// Dead letters that come after `after` (0: all), oldest first, each with its place.
     pub fn dead_after(&self, after: u64) -> impl Iterator<Item = (u64, Slot, &Task)> {
         self.dead.range(after.saturating_add(1)..).filter_map(|(&order, &slot)| Some((order, slot, self.task(slot)?)))
+    }
+
+    /// Puts up to `most` tasks into the order that [`State::ended_between`] lists; true when all of them are.
+    pub fn index_ended(&mut self, most: usize) -> bool {
+        let ended = self.ended_tasks.get_or_insert_default();
+        let end = self.tasks.len().min(ended.scanned + most);
+        for slot in ended.scanned..end {
+            if let Some(task) = &self.tasks[slot]
+                && matches!(task.phase, Phase::Done { .. } | Phase::Cancelled { .. } | Phase::Dead { .. })
+            {
+                ended.by_id.insert(task.body.id, slot as Slot);
+            }
+        }
+        ended.scanned = end;
+        end == self.tasks.len()
+    }
+
+    /// Tasks that are over whose ids are at least `first` and below `end`, newest first.
+    pub fn ended_between(&self, first: TaskId, end: TaskId) -> impl Iterator<Item = (TaskId, &Task)> {
+        let range = self.ended_tasks.as_ref().filter(|_| first < end).map(|ended| ended.by_id.range(first..end));
+        range.into_iter().flatten().rev().filter_map(|(&id, &slot)| Some((id, self.task(slot)?)))
     }
 
     /// Dead letters of one lane.
@@ -519,6 +552,7 @@ impl State {
         let session = task.body.session.clone();
         self.next_dead = order;
         self.enter_dead(lane, order, slot);
+        self.note_ended(TaskId(id), slot);
         self.count_session(session, |tasks| tasks.dead += 1);
         Some(slot)
     }
@@ -534,6 +568,7 @@ impl State {
         let session = task.body.session.clone();
         self.next_seq += 1;
         self.leave_dead(slot);
+        self.note_not_ended(TaskId(id));
         if let Some(task) = self.tasks[slot as usize].as_mut() {
             task.phase = Phase::Waiting { due };
         }
@@ -558,8 +593,21 @@ impl State {
             _ => tasks.cancelled += 1,
         });
         self.finished.push_back(slot);
+        self.note_ended(TaskId(id), slot);
         self.trim_finished();
         Some(slot)
+    }
+
+    fn note_ended(&mut self, id: TaskId, slot: Slot) {
+        if let Some(ended) = &mut self.ended_tasks {
+            ended.by_id.insert(id, slot);
+        }
+    }
+
+    fn note_not_ended(&mut self, id: TaskId) {
+        if let Some(ended) = &mut self.ended_tasks {
+            ended.by_id.remove(&id);
+        }
     }
 
     /// Puts a task in; for publishing, and for reading a snapshot.
@@ -611,6 +659,7 @@ impl State {
 
     fn forget(&mut self, slot: Slot) {
         let Some(task) = self.tasks[slot as usize].take() else { return };
+        self.note_not_ended(task.body.id);
         let short = hash(task.body.id.0);
         if let Ok(entry) = self.index.find_entry(spread(short), |&(_, other)| other == slot) {
             entry.remove();

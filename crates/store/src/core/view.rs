@@ -10,10 +10,16 @@ use squall_protocol::{
 use super::state::{Phase, Session, Task};
 use super::verbs::dead_letters::matches;
 use super::{Core, Scope, session};
-use crate::{Error, ListDeadLetters, ListSessions, Result};
+use crate::{Error, ListDeadLetters, ListSessions, ListTasks, Result, SessionsPage, TasksPage};
 
 /// Items on one page at most.
 const MAX_PAGE: usize = 1_000;
+
+/// Finished tasks that one list looks at: a filter that almost nothing matches must not hold up everybody else.
+const MAX_LOOKED: usize = 2_000;
+
+/// Tasks that one list puts into the order of their ids.
+const MAX_INDEXED: usize = 20_000;
 
 impl Core {
     /// Shows a task.
@@ -24,6 +30,35 @@ impl Core {
         let Some((_, task)) = self.find(scope, id) else {
             return Err(Error::NotFound { what: "task", id: id.to_string() });
         };
+        let over = matches!(task.phase, Phase::Done { .. } | Phase::Cancelled { .. });
+        let payload = if over { None } else { raw(&task.body.payload) };
+        Ok(TaskView { payload, ..self.show_task(id, task) })
+    }
+
+    /// Lists what is over, newest first; `None`: so much had to be put in order first that the caller must ask again.
+    pub fn task_list(&mut self, scope: Scope, list: &ListTasks) -> Option<TasksPage> {
+        if !self.state.index_ended(MAX_INDEXED) {
+            return None;
+        }
+        let limit = list.limit.clamp(1, MAX_PAGE);
+        let mut page = TasksPage::default();
+        for (looked, (id, task)) in self.state.ended_between(list.first(), list.end()).enumerate() {
+            if page.items.len() == limit || looked == MAX_LOOKED {
+                // What was looked at last is behind us; the next look goes on from there.
+                return Some(page);
+            }
+            page.next = Some(id);
+            let wanted = scope.has(task.tenant)
+                && list.wants(over(task), &task.body.lane, &task.body.kind, task.body.session.as_ref());
+            if wanted {
+                page.items.push(self.show_task(id, task));
+            }
+        }
+        page.next = None;
+        Some(page)
+    }
+
+    fn show_task(&self, id: TaskId, task: &Task) -> TaskView {
         let (state, finished_at) = match task.phase {
             Phase::Waiting { due } if due > self.now => (TaskState::Delayed, None),
             Phase::Waiting { .. } => (TaskState::Ready, None),
@@ -32,9 +67,9 @@ impl Core {
             Phase::Done { at } => (TaskState::Done, Some(at)),
             Phase::Cancelled { at } => (TaskState::Cancelled, Some(at)),
         };
-        let over = matches!(state, TaskState::Done | TaskState::Cancelled);
-        Ok(TaskView {
+        TaskView {
             id,
+            tenant: task.body.tenant.to_string(),
             state,
             lane: task.body.lane.to_string(),
             kind: task.body.kind.to_string(),
@@ -58,8 +93,8 @@ impl Core {
                 .as_ref()
                 .and_then(|history| history.failures.back())
                 .map(|(_, _, why)| why.to_string()),
-            payload: if over { None } else { raw(&task.body.payload) },
-        })
+            payload: None,
+        }
     }
 
     /// Shows a session.
@@ -71,17 +106,20 @@ impl Core {
     }
 
     /// Lists sessions, newest first.
-    ///
-    /// # Errors
-    /// `Invalid` for a cursor that is not one.
-    pub fn session_list(&self, scope: Scope, list: &ListSessions) -> Result<Page<SessionView>> {
-        let before = cursor(list.cursor.as_deref())?.unwrap_or(u64::MAX);
+    #[must_use]
+    pub fn session_list(&self, scope: Scope, list: &ListSessions) -> SessionsPage {
+        let before = list.after.unwrap_or(u64::MAX);
         let limit = list.limit.clamp(1, MAX_PAGE);
-        let wanted = |held: &Session| scope.has(held.tenant) && list.state.is_none_or(|state| held.state == state);
+        let wanted = |held: &Session| {
+            scope.has(held.tenant)
+                && list.state.is_none_or(|state| held.state == state)
+                && list.in_range(held.created_at)
+        };
         let mut found = self.state.sessions_before(before).filter(|(_, held)| wanted(held)).take(limit + 1);
         let page: Vec<_> = found.by_ref().take(limit).collect();
-        let next = found.next().and_then(|_| page.last()).map(|(_, held)| held.seq.to_string());
-        Ok(Page { items: page.into_iter().map(|(id, held)| self.show_session(id, held)).collect(), next })
+        let next = found.next().and_then(|_| page.last()).map(|(_, held)| held.seq);
+        let items = page.into_iter().map(|(id, held)| (held.seq, self.show_session(id, held))).collect();
+        SessionsPage { items, next }
     }
 
     fn show_session(&self, id: &SessionId, held: &Session) -> SessionView {
@@ -185,6 +223,16 @@ impl Core {
         let page: Vec<_> = found.by_ref().take(limit).collect();
         let next = found.next().and_then(|_| page.last()).map(|(order, ..)| order.to_string());
         Ok(Page { items: page.into_iter().filter_map(|(_, _, task)| show_dead(task, list.payload)).collect(), next })
+    }
+}
+
+fn over(task: &Task) -> TaskState {
+    match task.phase {
+        Phase::Waiting { .. } => TaskState::Ready,
+        Phase::Leased { .. } => TaskState::Leased,
+        Phase::Dead { .. } => TaskState::Dead,
+        Phase::Done { .. } => TaskState::Done,
+        Phase::Cancelled { .. } => TaskState::Cancelled,
     }
 }
 

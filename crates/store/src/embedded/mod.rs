@@ -34,7 +34,7 @@ use squall_protocol::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::commands::{Command, Pulled, Refused};
+use self::commands::{Answer, Command, Pulled, Refused};
 use self::committer::Committer;
 use self::events::NameTable;
 use self::feed::Feed;
@@ -45,8 +45,8 @@ use self::shared::Shared;
 use crate::config::{Durability, Options};
 use crate::core::{Core, limits};
 use crate::{
-    Delivery, Error, FeedSlice, Holder, ListDeadLetters, ListSessions, ReplayHow, Reply, Result, Settled, Settlement,
-    Store, StoreHealth, StoreStats, TaskSpec, Which, Worker, WorkerSpec,
+    Delivery, Error, FeedSlice, Holder, ListDeadLetters, ListSessions, ListTasks, ReplayHow, Reply, Result,
+    SessionsPage, Settled, Settlement, Store, StoreHealth, StoreStats, TaskSpec, TasksPage, Which, Worker, WorkerSpec,
 };
 
 /// Why a store could not be opened.
@@ -188,25 +188,7 @@ fn epoch_in(dir: &Path) -> io::Result<Option<Epoch>> {
 
 impl Embedded {
     fn send(&self, command: Command) {
-        let bound = match command {
-            // What frees something is never refused; connections and pulls bound how many of these there are. Neither are figures:
-            // they are wanted most when too much waits, and the requests that ask for them are bounded.
-            Command::Grant { .. } | Command::CloseWorker { .. } | Command::Close { .. } | Command::Stats { .. } => {
-                usize::MAX
-            }
-            _ => self.shared.options.store.max_queued_commands,
-        };
-        match self.shared.queue.push(command, bound) {
-            Ok(()) => {}
-            Err(Refused::Full(command)) => {
-                self.shared.metrics.overloaded();
-                command.refuse(&Error::Overloaded);
-            }
-            Err(Refused::Closed(command)) => {
-                let error = self.shared.poison().map_or(Error::Closed, Error::Unavailable);
-                command.refuse(&error);
-            }
-        }
+        send(&self.shared, command);
     }
 
     /// Queues a verb; its answer goes out after the commit.
@@ -214,13 +196,43 @@ impl Embedded {
         &self,
         decide: impl FnOnce(&mut Core) -> Result<T> + Send + 'static,
     ) -> Reply<Result<T>> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::Verb(Box::new(move |core| {
-            let decided = core.map_err(Clone::clone).and_then(decide);
-            Box::new(move |failed| drop(reply.send(failed.map_or(decided, |error| Err(error.clone())))))
-        })));
-        answer.map(|answer| answer.unwrap_or(Err(Error::Closed))).boxed()
+        verb(&self.shared, decide)
     }
+}
+
+fn send(shared: &Shared, command: Command) {
+    let bound = match command {
+        // What frees something is never refused; connections and pulls bound how many of these there are. Neither are figures:
+        // they are wanted most when too much waits, and the requests that ask for them are bounded.
+        Command::Grant { .. } | Command::CloseWorker { .. } | Command::Close { .. } | Command::Stats { .. } => {
+            usize::MAX
+        }
+        _ => shared.options.store.max_queued_commands,
+    };
+    match shared.queue.push(command, bound) {
+        Ok(()) => {}
+        Err(Refused::Full(command)) => {
+            shared.metrics.overloaded();
+            command.refuse(&Error::Overloaded);
+        }
+        Err(Refused::Closed(command)) => {
+            let error = shared.poison().map_or(Error::Closed, Error::Unavailable);
+            command.refuse(&error);
+        }
+    }
+}
+
+fn verb<T: Send + 'static>(
+    shared: &Shared,
+    decide: impl FnOnce(&mut Core) -> Result<T> + Send + 'static,
+) -> Reply<Result<T>> {
+    let (reply, answer) = oneshot::channel();
+    let verb = move |core: Result<&mut Core, &Error>| -> Answer {
+        let decided = core.map_err(Clone::clone).and_then(decide);
+        Box::new(move |failed| drop(reply.send(failed.map_or(decided, |error| Err(error.clone())))))
+    };
+    send(shared, Command::Verb(Box::new(verb)));
+    answer.map(|answer| answer.unwrap_or(Err(Error::Closed))).boxed()
 }
 
 impl Drop for Embedded {
@@ -333,9 +345,29 @@ impl Store for Embedded {
         self.verb(move |core| core.session_view(core.scope(tenant.as_deref()), &id))
     }
 
-    fn sessions(&self, tenant: Option<&str>, list: ListSessions) -> Reply<Result<Page<SessionView>>> {
+    fn sessions(&self, tenant: Option<&str>, list: ListSessions) -> Reply<Result<SessionsPage>> {
         let tenant = owned(tenant);
-        self.verb(move |core| core.session_list(core.scope(tenant.as_deref()), &list))
+        self.verb(move |core| Ok(core.session_list(core.scope(tenant.as_deref()), &list)))
+    }
+
+    fn tasks(&self, tenant: Option<&str>, list: ListTasks) -> Reply<Result<TasksPage>> {
+        let look = |shared: &Shared, list: &Arc<(Option<Box<str>>, ListTasks)>| {
+            let list = Arc::clone(list);
+            verb(shared, move |core| Ok(core.task_list(core.scope(list.0.as_deref()), &list.1)))
+        };
+        let list = Arc::new((owned(tenant), list));
+        let shared = Arc::clone(&self.shared);
+        let mut looking = look(&shared, &list);
+        async move {
+            // The first list of a store that holds very much is prepared in pieces, so that others get their turn in between.
+            loop {
+                if let Some(page) = looking.await? {
+                    return Ok(page);
+                }
+                looking = look(&shared, &list);
+            }
+        }
+        .boxed()
     }
 
     fn lane(&self, lane: &str) -> Reply<Result<LaneView>> {

@@ -3,12 +3,13 @@
 //!
 //! `address` is where it lies. In the order in which a command passes through: `encode` and `wire` write it, it waits as a `command`, `driver` sends what waits as
 //! one batch and hands out the answers to those in `local`; `library` are the functions that decide (`lua/`, which says what each key
-//! is), `views` and `feed` read what is there; `import` puts a store there that was kept elsewhere. What an acknowledgement means is Redis's setting, `appendfsync`, and is said in `/health`.
+//! is), `views`, `ended` and `feed` read what is there; `import` puts a store there that was kept elsewhere. What an acknowledgement means is Redis's setting, `appendfsync`, and is said in `/health`.
 
 pub(crate) mod address;
 mod command;
 mod driver;
 mod encode;
+mod ended;
 mod feed;
 pub(crate) mod import;
 mod keys;
@@ -50,8 +51,9 @@ use crate::core::session;
 use crate::core::view::cursor;
 use crate::metrics::Now;
 use crate::{
-    Delivery, Error, FeedSlice, Holder, ListDeadLetters, ListSessions, ReplayHow, Reply, Result, SettleVerb, Settled,
-    Settlement, Store, StoreHealth, StoreStats, TaskSpec, Which, Worker, WorkerSpec,
+    Delivery, Error, FeedSlice, Holder, ListDeadLetters, ListSessions, ListTasks, ReplayHow, Reply, Result,
+    SessionsPage, SettleVerb, Settled, Settlement, Store, StoreHealth, StoreStats, TaskSpec, TasksPage, Which, Worker,
+    WorkerSpec,
 };
 
 /// How often an update of a session is tried again because another one was faster.
@@ -400,21 +402,34 @@ impl Store for RedisStore {
         self.0.session_verb(&("session", tenant.unwrap_or_default(), id.as_str()), false)
     }
 
-    fn sessions(&self, tenant: Option<&str>, list: ListSessions) -> Reply<Result<Page<SessionView>>> {
-        let before = match cursor(list.cursor.as_deref()) {
-            Ok(before) => before.map_or(-1, |before| before.min(MAX_EXACT) as i64),
-            Err(error) => return ready(Err(error)).boxed(),
-        };
+    fn sessions(&self, tenant: Option<&str>, list: ListSessions) -> Reply<Result<SessionsPage>> {
+        let before = list.after.map_or(-1, |before| before.min(MAX_EXACT) as i64);
         let state = list.state.map_or("", SessionState::as_str);
         let limit = list.limit.clamp(1, 1_000);
         let command = wire::command(&("sessions", tenant.unwrap_or_default(), state, before, limit));
-        self.0.ask(command, false, None, |decided| {
-            let (_, items, next): (u64, Vec<ListedSession>, i64) = wire::read(decided.value)?;
-            let view =
-                |(id, fields, _): ListedSession| Ok(views::session(views::session_id(&id)?, &Fields::new(fields)));
-            let items = items.into_iter().map(view).collect::<Result<_>>()?;
-            Ok(Page { items, next: (next >= 0).then(|| next.to_string()) })
+        self.0.ask(command, false, None, move |decided| {
+            let (_, found, next): (u64, Vec<ListedSession>, i64) = wire::read(decided.value)?;
+            let mut page = SessionsPage { items: Vec::with_capacity(found.len()), next: u64::try_from(next).ok() };
+            for (id, fields, place) in found {
+                let session = views::session(views::session_id(&id)?, &Fields::new(fields));
+                if list.since.is_some_and(|since| session.created_at < since) {
+                    // They come in the order of their creation: all that follow are too old as well.
+                    page.next = None;
+                    break;
+                }
+                if list.in_range(session.created_at) {
+                    page.items.push((place, session));
+                }
+            }
+            Ok(page)
         })
+    }
+
+    fn tasks(&self, tenant: Option<&str>, list: ListTasks) -> Reply<Result<TasksPage>> {
+        if self.0.shared.closed.load(Ordering::SeqCst) {
+            return ready(Err(Error::Closed)).boxed();
+        }
+        ended::list(self.0.clone(), tenant.unwrap_or_default().to_owned(), list).boxed()
     }
 
     fn lane(&self, lane: &str) -> Reply<Result<LaneView>> {

@@ -74,6 +74,7 @@ pub(super) fn task(id: TaskId, now: Time, fields: &Fields) -> TaskView {
     };
     TaskView {
         id,
+        tenant: fields.owned("t"),
         state,
         lane: fields.owned("l"),
         kind: fields.owned("k"),

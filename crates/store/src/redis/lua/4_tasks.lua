@@ -124,8 +124,8 @@ function verbs.cancel(c, a)
   return { 1 }
 end
 
--- A task as operators see it: names and values in turn.
-local function fields_of(c, T)
+-- A task as operators see it: names and values in turn; `brief`: as lists show it, without the payload.
+local function fields_of(c, T, brief)
   local fields = {}
   local function also(name, value)
     if value then
@@ -150,8 +150,9 @@ local function fields_of(c, T)
     also('w', T.failure)
     return fields
   end
-  local got = call('HMGET', T.key, 'y', 'h', 'R', 'f', 'dr', 'dd')
-  for i, name in ipairs({ 'y', 'h', 'R', 'f', 'dr', 'dd' }) do also(name, got[i]) end
+  local names = brief and { 'h', 'f' } or { 'y', 'h', 'R', 'f', 'dr', 'dd' }
+  local got = call('HMGET', T.key, unpack(names))
+  for i, name in ipairs(names) do also(name, got[i]) end
   return fields
 end
 
@@ -159,6 +160,16 @@ function verbs.task(c, a)
   local T = load(c, a[3])
   if not T or not has(a[2], T.tenant) then return refusal('not_found', 'task', a[3]) end
   return { 1, fields_of(c, T) }
+end
+
+-- a: scope, ids. Answers those of these tasks that are over, each its id and fields.
+function verbs.ended(c, a)
+  local items = {}
+  for _, id in ipairs(a[3]) do
+    local T = load(c, id)
+    if T and has(a[2], T.tenant) and T.state ~= 'w' and T.state ~= 'l' then items[#items + 1] = { id, fields_of(c, T, true) } end
+  end
+  return { 1, items }
 end
 
 function verbs.open_worker(c, a)
