@@ -11,6 +11,8 @@ use squall_gateway::config::Scope;
 use squall_load::{Overrides, Plan, Target, Terminal, scenario};
 use squall_protocol::dead_letter::{DeadLetterFilter, DeadReason};
 use squall_protocol::{SessionId, TaskId, Time};
+use squall_store::archive::{check_schema, check_url};
+use squall_store::config::Archive as ArchiveConfig;
 
 use crate::config::{self, ConfigError, Format, Settings, Sources};
 use crate::exit::Usage;
@@ -192,6 +194,15 @@ pub(crate) struct RunArgs {
     /// Where run directories are made.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     out: PathBuf,
+    /// A PostgreSQL that the run's record is written to as well, as gateways name theirs in [archive].
+    #[arg(long, value_name = "URL", env = "SQUALL_ARCHIVE__URL", hide_env_values = true)]
+    archive: Option<String>,
+    /// The schema of the archive's tables.
+    #[arg(long, value_name = "NAME", env = "SQUALL_ARCHIVE__SCHEMA", default_value = "squall")]
+    archive_schema: String,
+    /// The authority that signed the archive's certificate, with sslmode=verify-full [default: those that the system trusts].
+    #[arg(long, value_name = "FILE", env = "SQUALL_ARCHIVE__CA_FILE", default_value = "", hide_default_value = true)]
+    archive_ca_file: String,
     /// The seed of everything random; the report says it [default: another one each time].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -220,6 +231,19 @@ impl RunArgs {
     /// Whether it is only to be explained.
     pub(crate) fn explain(&self) -> bool {
         self.explain
+    }
+
+    /// Where the run's record goes besides its directory. Checked here, so that a typing error is told before the storm.
+    pub(crate) fn archive(&self) -> Result<Option<ArchiveConfig>, Usage> {
+        let Some(url) = self.archive.clone().filter(|url| !url.is_empty()) else { return Ok(None) };
+        check_url(&url, &self.archive_ca_file).map_err(|why| Usage(format!("--archive: {why}")))?;
+        check_schema(&self.archive_schema).map_err(|why| Usage(format!("--archive-schema: {why}")))?;
+        Ok(Some(ArchiveConfig {
+            url,
+            ca_file: self.archive_ca_file.clone(),
+            schema: self.archive_schema.clone(),
+            ..ArchiveConfig::default()
+        }))
     }
 
     /// What the storm needs to know.

@@ -29,7 +29,10 @@ fn run(cli: Cli) -> anyhow::Result<exit::Exit> {
     match cli.command {
         Command::Serve(args) => commands::serve::serve(args.settings()?),
         Command::Run(args) if args.explain() => commands::run::explain(&args.plan()?),
-        Command::Run(args) => commands::run::run(args.plan()?),
+        Command::Run(args) => {
+            let archive = args.archive()?;
+            commands::run::run(args.plan()?, archive)
+        }
         Command::List => Ok(commands::list::list()),
         Command::Report(args) => match &args.against {
             Some(baseline) => commands::report::compare(baseline, &args.dir, args.format, args.margin / 100.0),

@@ -405,3 +405,26 @@ async fn sessions_over_the_limit_are_refused_counted_and_a_broken_promise() {
     let sessions = outcome.record().sessions.unwrap();
     assert!(sessions.created >= 3 && sessions.refused >= 3 && sessions.peak_active <= 3, "{sessions:?}");
 }
+
+#[tokio::test]
+async fn a_run_is_archived_and_one_that_cannot_be_still_reports() {
+    let postgres = squall_testkit::Postgres::start(false);
+    let load = publishing("executor = \"shared-iterations\"\nvus = 2\niterations = 20");
+    let outcome = Storm::new(&load).args(&["--archive", &postgres.url(), "--archive-schema", "storms"]).run().await;
+    assert_eq!(outcome.code, Some(0), "{}", outcome.said());
+    let record = outcome.record();
+    assert!(outcome.stderr.contains(&format!("archived as {}", record.id)), "{}", outcome.said());
+    let row = postgres.sql("SELECT id, scenario, verdict, record->'ledger'->>'acknowledged' FROM storms.runs");
+    let acknowledged = record.ledger.unwrap().acknowledged;
+    assert_eq!(row, format!("{}|test|passed|{acknowledged}", record.id));
+
+    let url = format!("postgres://u:s3cret@127.0.0.1:{}/x", squall_testkit::free_port());
+    let outcome = Storm::new(&load).args(&["--archive", &url]).run().await;
+    assert_eq!(outcome.code, Some(0), "the verdict is about the target\n{}", outcome.said());
+    assert!(outcome.stderr.contains("was not archived: postgres://…@127.0.0.1"), "{}", outcome.said());
+    assert!(!outcome.said().contains("s3cret") && outcome.run_dir().join("report.html").exists(), "{}", outcome.said());
+
+    let outcome = Storm::new(&load).args(&["--archive", "mysql://u:s3cret@db"]).run().await;
+    assert_eq!(outcome.code, Some(2), "told before anything is done\n{}", outcome.said());
+    assert!(outcome.stderr.contains("--archive") && !outcome.stderr.contains("s3cret"), "{}", outcome.said());
+}

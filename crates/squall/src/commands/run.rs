@@ -4,7 +4,11 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use squall_load::{KeysInRedis, Plan, Terminal, scenario};
+use squall_protocol::Time;
 use squall_report::OpenedRun;
+use squall_report::record::RunRecord;
+use squall_store::archive::runs::Run;
+use squall_store::config::Archive;
 
 use super::report::print_summary;
 use crate::exit::{Exit, Usage};
@@ -28,7 +32,9 @@ const REMOVED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Runs the storm and prints its verdict. SIGINT ends the load early and still reports. A second one stops at once: there is
 /// no report, but the terminal is given back, and the own gateway with its directory and its keys in Redis is gone.
-pub(crate) fn run(plan: Plan) -> anyhow::Result<Exit> {
+///
+/// With an archive the record is written there too, when everything else is done. That this fails changes no verdict.
+pub(crate) fn run(plan: Plan, archive: Option<Archive>) -> anyhow::Result<Exit> {
     let keys = plan.keys_in_redis();
     let screen = plan.terminal == Terminal::Auto && std::io::stdout().is_terminal();
     let log = logging::start_quietly(screen)?;
@@ -50,6 +56,9 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<Exit> {
     match ended? {
         Ok(finished) => {
             print_summary(&OpenedRun::open(&finished.dir)?);
+            if let Some(archive) = archive {
+                keep(&archive, &finished.record);
+            }
             Ok(Exit(finished.verdict.exit_code()))
         }
         Err(at_once) => Ok(at_once),
@@ -72,6 +81,34 @@ fn remove(KeysInRedis { url, ca_file, prefix }: &KeysInRedis) {
         Ok(removed) => tracing::debug!(removed, prefix, "removed the keys of this run"),
         Err(error) => eprintln!("squall: the keys of this run stay in Redis, below {prefix}: {error:#}"),
     }
+}
+
+/// Writes the record to the archive, and says what became of it on standard error: what a program reads is the verdict.
+fn keep(archive: &Archive, record: &RunRecord) {
+    let written = || -> Result<(), String> {
+        let run = run_of(record)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        runtime.block_on(squall_store::archive::runs::write(archive, &run))
+    };
+    match written() {
+        Ok(()) => eprintln!("archived as {}", record.id),
+        Err(why) => eprintln!("squall: the run {} was not archived: {why}", record.id),
+    }
+}
+
+/// A run as the archive keeps it.
+fn run_of(record: &RunRecord) -> Result<Run, String> {
+    let time = |at: jiff::Timestamp| Time(u64::try_from(at.as_millisecond()).unwrap_or(0));
+    let verdict = record.verdict.map(serde_json::to_value).transpose().map_err(|error| error.to_string())?;
+    Ok(Run {
+        id: record.id.clone(),
+        scenario: record.scenario.name.clone(),
+        verdict: verdict.as_ref().and_then(serde_json::Value::as_str).map(str::to_owned),
+        started_at: time(record.started_at),
+        finished_at: record.finished_at.map(time),
+        record: Some(serde_json::to_string(record).map_err(|error| error.to_string())?),
+    })
 }
 
 fn told(error: squall_load::Error) -> anyhow::Error {
