@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use squall_protocol::stats::{DeadLetterCount, IngestStats, TaskCount};
+use squall_protocol::stats::{ArchiveFigures, DeadLetterCount, IngestStats, TaskCount};
 use squall_protocol::{DeadReason, Health, HealthStatus, LaneView, NackMode, Priority, Stats, TaskState};
-use squall_testkit::{eventually, exposition::Samples};
+use squall_testkit::{Postgres, eventually, exposition::Samples};
 
 use crate::support::*;
 
@@ -86,6 +86,36 @@ type Figure = (&'static str, f64, fn(&Samples) -> f64, fn(&Stats) -> f64);
 
 /// One figure for each family that there is.
 const FIGURES: &[Figure] = &[
+    (
+        "squall_archive_behind",
+        0.0,
+        |p| p.sum("squall_archive_behind", &[]),
+        |j| of_archive(j, |archive| archive.behind),
+    ),
+    (
+        "squall_archive_failures",
+        0.0,
+        |p| p.sum("squall_archive_failures_total", &[]),
+        |j| of_archive(j, |archive| archive.failures),
+    ),
+    (
+        "squall_archive_lost_events",
+        0.0,
+        |p| p.sum("squall_archive_lost_events_total", &[]),
+        |j| of_archive(j, |archive| archive.lost),
+    ),
+    (
+        "squall_archive_rows",
+        0.0,
+        |p| p.sum("squall_archive_rows_total", &[]),
+        |j| of_archive(j, |archive| archive.tasks + archive.sessions),
+    ),
+    (
+        "squall_archive_writes",
+        0.0,
+        |p| p.sum("squall_archive_writes", &[]),
+        |j| of_archive(j, |archive| archive.writes.into()),
+    ),
     (
         "squall_build",
         0.0,
@@ -263,6 +293,10 @@ pub(crate) fn of_ingest(stats: &Stats, figure: fn(&IngestStats) -> u64) -> f64 {
     stats.ingest.iter().map(figure).sum::<u64>() as f64
 }
 
+fn of_archive(stats: &Stats, figure: fn(&ArchiveFigures) -> u64) -> f64 {
+    stats.archive.as_ref().map_or(0, figure) as f64
+}
+
 fn of_lanes(stats: &Stats, figure: fn(&LaneView) -> u64) -> f64 {
     stats.lanes.iter().map(figure).sum::<u64>() as f64
 }
@@ -270,7 +304,9 @@ fn of_lanes(stats: &Stats, figure: fn(&LaneView) -> u64) -> f64 {
 #[tokio::test]
 async fn both_surfaces_have_the_same_figures() {
     // No segment is prepared meanwhile: the first is large enough, and the next is ready.
-    let gateway = gateway_with("[sessions]\nmax_concurrent = 2\n[store]\nidempotency_keys = 1\n").await;
+    let postgres = Postgres::start(false);
+    let config = format!("[sessions]\nmax_concurrent = 2\n[store]\nidempotency_keys = 1\n{LANES}");
+    let gateway = setup().config(&config).env("SQUALL_ARCHIVE__URL", &postgres.url()).start().await.unwrap();
     let mut http = http(&gateway);
     for n in 0..6 {
         let task = json!({"lane": "plain", "kind": "build", "priority": "high", "payload": n, "idempotency_key": n.to_string()});
@@ -290,11 +326,13 @@ async fn both_surfaces_have_the_same_figures() {
     http.create_session(&Default::default()).await.unwrap_err();
     http.pause_lane("narrow", None).await.unwrap();
 
-    // Nothing happens any more, but disks are prepared for what may come.
-    let (stats, samples) = eventually("the disk to be quiet", SOON, async || {
+    // Nothing happens any more, but disks are prepared for what may come, and what was is archived.
+    let (stats, samples) = eventually("the disk and the archive to be quiet", SOON, async || {
         let stats = http.stats().await.unwrap();
         let samples = scrape(&mut http).await;
-        (samples.sum("squall_store_disk_bytes", &[]) == stats.disk_bytes as f64).then_some((stats, samples))
+        let quiet = stats.archive.is_some_and(|archive| archive.writes && archive.behind == 0);
+        let same = samples.sum("squall_store_disk_bytes", &[]) == stats.disk_bytes as f64;
+        (quiet && same).then_some((stats, samples))
     })
     .await;
     let mut nonzero = 0;
@@ -305,6 +343,7 @@ async fn both_surfaces_have_the_same_figures() {
     }
     assert!(nonzero >= 30, "most of them have something to say: {nonzero}");
     assert_eq!(stats.idempotency_keys_evicted, 5);
+    assert!(stats.archive.is_some_and(|archive| archive.sessions > 0 && archive.tasks > 0), "{:?}", stats.archive);
     let without: Vec<_> =
         samples.families().into_iter().filter(|name| FIGURES.iter().all(|(family, ..)| family != name)).collect();
     assert!(without.is_empty(), "no figure in /v1/metrics: {without:?}");
