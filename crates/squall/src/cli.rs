@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Run a storm, and say whether everything that was promised was kept.
     Run(RunArgs),
+    /// Run the fault proxy: TCP proxies with toxics, set through Toxiproxy's HTTP API.
+    Proxy(ProxyArgs),
     /// List the built-in storms.
     List,
     /// Print a run again, or compare it with an earlier one.
@@ -289,6 +291,25 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<(), Usa
     }
     table.insert(rest.to_owned(), value);
     Ok(())
+}
+
+/// `squall proxy`.
+#[derive(Debug, Args)]
+#[command(after_help = "Clients of Toxiproxy work unchanged; docs/guide/faults.md says what there is beyond it.\n\
+    SIGTERM closes all proxies and their connections, exit code 0.")]
+pub(crate) struct ProxyArgs {
+    /// Where the API listens. It knows no passwords: whoever reaches it can reach what this machine can.
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// The API's port; 0 takes a free one.
+    #[arg(long, value_name = "PORT", default_value_t = 8474)]
+    pub(crate) port: u16,
+    /// The proxies to start with, and their toxics: a JSON array as POST /populate takes it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The seed of everything random [default: another one each time, which is said].
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
 }
 
 /// `squall report`.

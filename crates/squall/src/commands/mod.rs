@@ -4,6 +4,7 @@ pub(crate) mod config;
 pub(crate) mod dead_letters;
 pub(crate) mod list;
 pub(crate) mod migrate;
+pub(crate) mod proxy;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod serve;
