@@ -1,7 +1,6 @@
 //! The listener of the API: connections up to a bound, HTTP/1 on them, until it is told to stop.
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -28,11 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long answers that are under way may take when it is told to stop.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Serves the API until it is told to stop. The proxies go on: they have their own token.
-///
-/// # Errors
-/// Never for now; a connection that cannot be accepted is told to the log, and tried again.
-pub async fn serve(listener: TcpListener, proxies: FaultProxy, stop: CancellationToken) -> io::Result<()> {
+/// Serves the API until it is told to stop. The proxies go on: they have their own token. A connection that cannot be accepted is told
+/// to the log, and tried again.
+pub async fn serve(listener: TcpListener, proxies: FaultProxy, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(proxies.options().max_api_connections.min(Semaphore::MAX_PERMITS)));
     let (tracker, requests) = (TaskTracker::new(), Arc::new(RequestIds::new()));
     let mut http = http1::Builder::new();
@@ -62,7 +59,6 @@ pub async fn serve(listener: TcpListener, proxies: FaultProxy, stop: Cancellatio
     drop(listener);
     tracker.close();
     let _ = tokio::time::timeout(FAREWELL, tracker.wait()).await;
-    Ok(())
 }
 
 async fn connection(

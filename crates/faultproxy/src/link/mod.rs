@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use crate::chain::{Cut, Ending, Wanted};
 use crate::proxy::{Accepted, Shared};
 use crate::spec::Direction;
-use crate::toxics::{Attributes, Begin};
+use crate::toxics::{Attributes, Begin, ORPHAN};
 use direction::{Half, Progress};
 use timer::Timer;
 
@@ -95,9 +95,6 @@ async fn connect(shared: &Shared, signal: &Signal, upstream: &str) -> Option<Tcp
         }
     }
 }
-
-/// How long a half open connection is kept whose client has closed.
-const ORPHAN: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Keeps a connection that `half_open` strikes from reaching the upstream. It is given back if there is no such toxic.
 async fn hold(shared: &Shared, signal: &Signal, mut client: TcpStream, number: u64) -> Option<TcpStream> {

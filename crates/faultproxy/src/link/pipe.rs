@@ -14,6 +14,9 @@ use tokio::net::TcpStream;
 /// As large as a process may have it without privileges.
 const SIZE: i32 = 1 << 20;
 
+/// What is taken at once: the sender can go on while the receiver gets it.
+const AT_ONCE: usize = 256 << 10;
+
 /// A pipe, and how much is in it.
 pub(super) struct Pipe {
     into: OwnedFd,
@@ -39,9 +42,7 @@ impl Pipe {
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, from: &TcpStream) -> Poll<io::Result<usize>> {
         loop {
             ready!(from.poll_read_ready(cx))?;
-            match from
-                .try_io(Interest::READABLE, || moved(splice(from, None, &self.into, None, SIZE as usize, flags())))
-            {
+            match from.try_io(Interest::READABLE, || moved(splice(from, None, &self.into, None, AT_ONCE, flags()))) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(len) => {
                     self.held += len;

@@ -39,7 +39,7 @@ pub use timeout::Timeout;
 
 /// How long a connection is kept whose peer has closed, when a toxic keeps the proxy from saying so. The peer's own system forgets
 /// a closed connection after about as long (`tcp_fin_timeout`), so nobody is left to notice.
-const ORPHAN: Duration = Duration::from_secs(60);
+pub(crate) const ORPHAN: Duration = Duration::from_secs(60);
 
 /// How late a stage may have been called and still keep to the times it meant, instead of starting anew: timers and schedulers
 /// are late by up to some milliseconds, and without this they would add up.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::kit::*;
 
-async fn start(faults: FaultProxy) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<std::io::Result<()>>) {
+async fn start(faults: FaultProxy) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
     let serving = tokio::spawn(serve(listener, faults, stop.clone()));
@@ -63,7 +63,7 @@ async fn answers_carry_what_clients_look_for() {
     assert!(head.starts_with("http/1.1 204"), "{head}");
     assert!(round_trip(&mut client, &mut server).await < ms(50));
     stop.cancel();
-    within("the end", LONG, serving).await.unwrap().unwrap();
+    within("the end", LONG, serving).await.unwrap();
     assert!(TcpStream::connect(api).await.is_err());
     round_trip(&mut client, &mut server).await;
 }

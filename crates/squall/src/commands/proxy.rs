@@ -62,7 +62,7 @@ async fn run(
             faults.create(spec).await.with_context(|| format!("proxy {name:?}"))?;
         }
         announce(&format!("http://{address}"), seed);
-        squall_faultproxy::serve(listener, faults.clone(), stop).await?;
+        squall_faultproxy::serve(listener, faults.clone(), stop).await;
         anyhow::Ok(())
     };
     let served = served.await;
