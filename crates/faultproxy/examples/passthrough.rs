@@ -1,10 +1,12 @@
-//! What a proxy without toxics costs, side by side with haproxy, nginx and socat, those of them that are installed, and with no proxy at
-//! all: gigabits per second and processor time per gigabyte with one and with eight connections, and 64-byte round trips.
+//! What a proxy without toxics costs, side by side with haproxy, nginx and socat, those of them that are installed, and
+//! with no proxy at all: gigabits per second and processor time per gigabyte with one and with eight connections, and
+//! 64-byte round trips.
 //!
 //! `cargo run --release -p squall-faultproxy --example passthrough [SECONDS [ROUNDS [latency]]]`; with `latency` the round trips only.
 //!
-//! Rounds are interleaved, medians count. Processor time is that of the proxy's processes alone; load and proxy share all cores for the
-//! throughput, and one single core for the round trips, where a wake-up across cores would be most of what is measured.
+//! Rounds are interleaved, medians count. Processor time is that of the proxy's processes alone; load and proxy share
+//! all cores for the throughput, and one single core for the round trips, where a wake-up across cores would be most of
+//! what is measured.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on may as well say where")]
 

@@ -1,8 +1,9 @@
-//! The toxics of one direction of one connection, in their order: what comes in at the front comes out at the back, later,
-//! changed, or not at all. Pure: time is an argument, so that tests simulate it; sockets are the business of `link`.
+//! The toxics of one direction of one connection, in their order: what comes in at the front comes out at the back,
+//! later, changed, or not at all. Pure: time is an argument, so that tests simulate it; sockets are the business of
+//! `link`.
 //!
-//! Each toxic has a queue of its own before it. A change of one toxic therefore concerns what waits at that toxic and nothing
-//! else, and a toxic that takes no more makes those before it wait, up to the socket, whose reading stops.
+//! Each toxic has a queue of its own before it. A change of one toxic therefore concerns what waits at that toxic and
+//! nothing else, and a toxic that takes no more makes those before it wait, up to the socket, whose reading stops.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -198,8 +199,8 @@ impl Chain {
         cut
     }
 
-    /// From now on these toxics, in this order. Those that were there keep their state and what waits at them; what waited at one
-    /// that is gone moves on to the next. `begin` makes the state of a new one.
+    /// From now on these toxics, in this order. Those that were there keep their state and what waits at them; what
+    /// waited at one that is gone moves on to the next. `begin` makes the state of a new one.
     pub(crate) fn change(
         &mut self,
         wanted: &[Wanted<'_>],

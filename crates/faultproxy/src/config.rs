@@ -45,8 +45,8 @@ impl Default for Options {
 
 /// Reads a configuration file: the array of proxies that Toxiproxy reads, each of which may have its toxics here.
 ///
-/// Unlike Toxiproxy, which tells its log and starts without them, what is wrong is an error: a test that believes in faults that are not
-/// there proves nothing. Names that nobody knows are wrong, too.
+/// Unlike Toxiproxy, which tells its log and starts without them, what is wrong is an error: a test that believes in
+/// faults that are not there proves nothing. Names that nobody knows are wrong, too.
 ///
 /// # Errors
 /// Says where and what.

@@ -109,8 +109,8 @@ impl FaultProxy {
         Ok(view)
     }
 
-    /// Creates what is not there, replaces what is different, and leaves alone what has the same listener and upstream (whatever else
-    /// differs, as Toxiproxy does), save that toxics which are given replace those there are.
+    /// Creates what is not there, replaces what is different, and leaves alone what has the same listener and upstream
+    /// (whatever else differs, as Toxiproxy does), save that toxics which are given replace those there are.
     ///
     /// # Errors
     /// With what was done before the first that failed.

@@ -11,14 +11,15 @@ pub enum Shape {
     Uniform,
     /// Jitter is the standard deviation.
     Normal,
-    /// Mostly short, rarely very long: jitter is the scale of a Pareto tail that begins at zero, `shape` how fast it ends.
+    /// Mostly short, rarely very long: jitter is the scale of a Pareto tail that begins at zero, `shape` how fast it
+    /// ends.
     Pareto,
     /// As often as was recorded; jitter has no meaning.
     Histogram,
 }
 
-/// A bucket of a recorded histogram: up to how many milliseconds, and how often. The first begins at 0, the others where the
-/// one before ends.
+/// A bucket of a recorded histogram: up to how many milliseconds, and how often. The first begins at 0, the others
+/// where the one before ends.
 pub type Bucket = (f64, f64);
 
 /// Milliseconds to add to the latency, which may be negative: a sample of the shape.

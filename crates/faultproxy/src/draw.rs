@@ -1,5 +1,5 @@
-//! Where randomness comes from: one seed, and what it is for. The same seed, names and order of connections give the same draws,
-//! whatever threads do.
+//! Where randomness comes from: one seed, and what it is for. The same seed, names and order of connections give the
+//! same draws, whatever threads do.
 
 use crate::spec::Direction;
 
@@ -17,7 +17,8 @@ impl Seed {
         Seed(mix(mix(named ^ direction as u64) ^ connection))
     }
 
-    /// Whether a toxic of this toxicity strikes. One draw: a toxicity that rises strikes those it struck before, and some more.
+    /// Whether a toxic of this toxicity strikes. One draw: a toxicity that rises strikes those it struck before, and
+    /// some more.
     pub(crate) fn strikes(self, toxicity: f32) -> bool {
         let draw = (mix(self.0) >> 40) as f32 / (1_u32 << 24) as f32;
         draw < toxicity

@@ -1,5 +1,5 @@
-//! What can be wrong with what is asked of a fault proxy. The texts are Toxiproxy's where it has one, because clients compare them; their
-//! statuses are in `api::answer`.
+//! What can be wrong with what is asked of a fault proxy. The texts are Toxiproxy's where it has one, because clients
+//! compare them; their statuses are in `api::answer`.
 
 use thiserror::Error;
 

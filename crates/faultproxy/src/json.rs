@@ -1,5 +1,5 @@
-//! Reads JSON as Go does, because Toxiproxy's clients are used to it: names in letters of any size, `null` as if it were not there, only the
-//! first value of a text. What goes wrong is said with the name of the field.
+//! Reads JSON as Go does, because Toxiproxy's clients are used to it: names in letters of any size, `null` as if it
+//! were not there, only the first value of a text. What goes wrong is said with the name of the field.
 
 use serde_json::{Map, Value};
 
@@ -8,7 +8,8 @@ use crate::schedule::Schedule;
 use crate::spec::{Direction, ProxySpec, ProxyUpdate, ToxicSpec, ToxicUpdate};
 use crate::toxics::Attributes;
 
-/// Whether names that nobody knows are errors. Toxiproxy ignores them in requests; in a file they are most likely misspelt.
+/// Whether names that nobody knows are errors. Toxiproxy ignores them in requests; in a file they are most likely
+/// misspelt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unknown {
     Ignored,

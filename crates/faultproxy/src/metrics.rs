@@ -1,4 +1,5 @@
-//! What is counted, while it happens: a connection that lives on is in the figures, which Toxiproxy adds up only when it ends.
+//! What is counted, while it happens: a connection that lives on is in the figures, which Toxiproxy adds up only when
+//! it ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,7 +72,8 @@ pub struct ToxicFigures {
     pub connections: u64,
     /// Bytes that came to it.
     pub bytes: u64,
-    /// How often it did what it is for: chunks delayed or thrown away, pieces held up, slices cut, bits flipped, connections ended.
+    /// How often it did what it is for: chunks delayed or thrown away, pieces held up, slices cut, bits flipped,
+    /// connections ended.
     pub acts: u64,
 }
 
@@ -129,7 +131,8 @@ pub(crate) type Counters = Arc<ToxicCounters>;
 type Labels = Vec<(&'static str, String)>;
 type Values = Vec<(Labels, u64)>;
 
-/// In Prometheus' text format. Toxiproxy's two metrics have its names and labels; what it has not begins with `squall_`.
+/// In Prometheus' text format. Toxiproxy's two metrics have its names and labels; what it has not begins with
+/// `squall_`.
 pub(crate) fn render(proxies: &[ProxyFigures]) -> String {
     let mut registry = Registry::default();
     let mut counters = BTreeMap::<&str, (&str, Values)>::new();

@@ -462,7 +462,8 @@ impl Drop for Registered {
     }
 }
 
-/// Where `listen` is. Names are looked up; no host is every address of the machine; nothing at all is a free port of loopback.
+/// Where `listen` is. Names are looked up; no host is every address of the machine; nothing at all is a free port of
+/// loopback.
 pub(crate) async fn resolve(listen: &str) -> Result<SocketAddr, Error> {
     if listen.is_empty() {
         return Ok((Ipv4Addr::LOCALHOST, 0).into());

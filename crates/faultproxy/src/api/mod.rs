@@ -1,4 +1,5 @@
-//! Toxiproxy's HTTP API: paths, fields, defaults, statuses and texts, so that its clients need not know that this is another program.
+//! Toxiproxy's HTTP API: paths, fields, defaults, statuses and texts, so that its clients need not know that this is
+//! another program.
 
 mod answer;
 mod route;

@@ -43,8 +43,8 @@ fn place(path: &str) -> Option<Place> {
     })
 }
 
-/// Answers a request whose body has been read; `Err` is the answer to one that no route is for. `from_browser`: it comes from a web
-/// page, or says so.
+/// Answers a request whose body has been read; `Err` is the answer to one that no route is for. `from_browser`: it
+/// comes from a web page, or says so.
 pub(super) async fn answer(
     proxies: &FaultProxy,
     method: &Method,

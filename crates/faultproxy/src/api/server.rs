@@ -27,8 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long answers that are under way may take when it is told to stop.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Serves the API until it is told to stop. The proxies go on: they have their own token. A connection that cannot be accepted is told
-/// to the log, and tried again.
+/// Serves the API until it is told to stop. The proxies go on: they have their own token. A connection that cannot be
+/// accepted is told to the log, and tried again.
 pub async fn serve(listener: TcpListener, proxies: FaultProxy, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(proxies.options().max_api_connections.min(Semaphore::MAX_PERMITS)));
     let (tracker, requests) = (TaskTracker::new(), Arc::new(RequestIds::new()));
@@ -103,8 +103,8 @@ async fn respond(proxies: &FaultProxy, requests: &RequestIds, request: Request<h
     answer
 }
 
-/// A browser lets any page send simple requests to any address, this one included. It says so: with its name, as Toxiproxy has it,
-/// and with the page's origin.
+/// A browser lets any page send simple requests to any address, this one included. It says so: with its name, as
+/// Toxiproxy has it, and with the page's origin.
 fn is_from_browser(headers: &hyper::HeaderMap) -> bool {
     headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"))
         || headers.contains_key("origin")

@@ -370,7 +370,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever toxics are added, changed and removed while data is under way: every byte comes out once and in order, then the end.
+    /// Whatever toxics are added, changed and removed while data is under way: every byte comes out once and in order,
+    /// then the end.
     #[test]
     fn toxics_that_lose_nothing_lose_nothing(first in prop::collection::vec(lossless(), 0..4), steps in prop::collection::vec(step(), 0..40)) {
         let mut world = World::new(&first);

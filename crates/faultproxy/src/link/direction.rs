@@ -1,6 +1,6 @@
-//! One direction of a connection. Without toxics, bytes are read into a buffer that all connections of a thread share, and
-//! written at once; only what the receiver does not take is kept. A stream that fills that buffer again and again goes
-//! through a pipe in the kernel instead. With toxics, bytes go through the chain.
+//! One direction of a connection. Without toxics, bytes are read into a buffer that all connections of a thread share,
+//! and written at once; only what the receiver does not take is kept. A stream that fills that buffer again and again
+//! goes through a pipe in the kernel instead. With toxics, bytes go through the chain.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -18,7 +18,8 @@ use crate::chain::{Chain, Ending, Item, Next, Wanted};
 use crate::metrics::Flow;
 use crate::toxics::Stage;
 
-/// What is read at once without toxics: large enough that the system calls do not matter, small enough for the processor's cache.
+/// What is read at once without toxics: large enough that the system calls do not matter, small enough for the
+/// processor's cache.
 const SHARED: usize = 64 << 10;
 /// What is read at once with toxics, as Toxiproxy does: delays and draws are of such chunks.
 const CHUNK: usize = 32 << 10;

@@ -1,5 +1,5 @@
-//! One connection through a proxy: one task for both directions, no channel, no buffer of its own as long as everything gets
-//! through. Decisions are in `chain` and `toxics`; this is their shell of sockets and a timer.
+//! One connection through a proxy: one task for both directions, no channel, no buffer of its own as long as everything
+//! gets through. Decisions are in `chain` and `toxics`; this is their shell of sockets and a timer.
 
 mod direction;
 mod pipe;

@@ -1,5 +1,5 @@
-//! A pipe in the kernel, through which bytes go from socket to socket without coming up here. Of use when there are many: it saves
-//! a third of the processor time, and costs two file descriptors.
+//! A pipe in the kernel, through which bytes go from socket to socket without coming up here. Of use when there are
+//! many: it saves a third of the processor time, and costs two file descriptors.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -38,7 +38,8 @@ impl Pipe {
         self.held == 0
     }
 
-    /// Takes what the socket has; 0 is its end. Only when the pipe is empty: then a refusal can only mean that the socket is.
+    /// Takes what the socket has; 0 is its end. Only when the pipe is empty: then a refusal can only mean that the
+    /// socket is.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, from: &TcpStream) -> Poll<io::Result<usize>> {
         loop {
             ready!(from.poll_read_ready(cx))?;

@@ -1,5 +1,5 @@
-//! Waits for an exact time. tokio's timer has steps of a millisecond and rounds up, so that a latency of 1 ms would be one of 2;
-//! a timerfd has none. A link that needs no timer has none: it is made with the first wait.
+//! Waits for an exact time. tokio's timer has steps of a millisecond and rounds up, so that a latency of 1 ms would be
+//! one of 2; a timerfd has none. A link that needs no timer has none: it is made with the first wait.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};

@@ -39,8 +39,8 @@ struct Corrupting {
 }
 
 impl Corrupting {
-    /// How many bytes a coin of this rate spares: the inverse of the geometric distribution function. One draw for each byte that is
-    /// hit, instead of one for each byte.
+    /// How many bytes a coin of this rate spares: the inverse of the geometric distribution function. One draw for each
+    /// byte that is hit, instead of one for each byte.
     fn spare(&mut self) -> u64 {
         if self.rate >= 1.0 {
             return 0;

@@ -1,5 +1,6 @@
-//! `half_open`: a peer that was there and is no more, as after a power cut. Connections are accepted and stay; what they send is
-//! acknowledged by the system and answered by nobody, not even their end. New ones reach no upstream at all.
+//! `half_open`: a peer that was there and is no more, as after a power cut. Connections are accepted and stay; what
+//! they send is acknowledged by the system and answered by nobody, not even their end. New ones reach no upstream at
+//! all.
 //!
 //! When the toxic goes, the connections it struck are closed: what they sent is gone.
 

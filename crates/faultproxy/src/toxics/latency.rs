@@ -1,5 +1,5 @@
-//! `latency`: everything comes later, in order. Counts from when the proxy got the data, so that time spent elsewhere in the
-//! proxy is not added on top; and it costs no bandwidth, since what follows waits at the same time.
+//! `latency`: everything comes later, in order. Counts from when the proxy got the data, so that time spent elsewhere
+//! in the proxy is not added on top; and it costs no bandwidth, since what follows waits at the same time.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! The toxics, one file each: its attributes, as the API has them, and its stage, a small function from what comes in to what
-//! goes out. Time and randomness are arguments; nothing here knows a socket or a clock.
+//! The toxics, one file each: its attributes, as the API has them, and its stage, a small function from what comes in
+//! to what goes out. Time and randomness are arguments; nothing here knows a socket or a clock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,12 +37,12 @@ pub use slow_close::SlowClose;
 pub use stall::Stall;
 pub use timeout::Timeout;
 
-/// How long a connection is kept whose peer has closed, when a toxic keeps the proxy from saying so. The peer's own system forgets
-/// a closed connection after about as long (`tcp_fin_timeout`), so nobody is left to notice.
+/// How long a connection is kept whose peer has closed, when a toxic keeps the proxy from saying so. The peer's own
+/// system forgets a closed connection after about as long (`tcp_fin_timeout`), so nobody is left to notice.
 pub(crate) const ORPHAN: Duration = Duration::from_secs(60);
 
-/// How late a stage may have been called and still keep to the times it meant, instead of starting anew: timers and schedulers
-/// are late by up to some milliseconds, and without this they would add up.
+/// How late a stage may have been called and still keep to the times it meant, instead of starting anew: timers and
+/// schedulers are late by up to some milliseconds, and without this they would add up.
 const CREDIT: Duration = Duration::from_millis(5);
 
 /// What a toxic does on one direction of one connection.

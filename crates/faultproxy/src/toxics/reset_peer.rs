@@ -1,5 +1,5 @@
-//! `reset_peer`: the connection is reset (RST) on both sides. The time runs from the first data, or the end of it, and for
-//! connections that were open already when the toxic came, from then.
+//! `reset_peer`: the connection is reset (RST) on both sides. The time runs from the first data, or the end of it, and
+//! for connections that were open already when the toxic came, from then.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -74,8 +74,8 @@ impl Stage for Slicing {
     }
 }
 
-/// Sizes of the slices of `len` bytes: halves, a little off the middle, until each is small enough. As Toxiproxy does it,
-/// but never empty, and never without end.
+/// Sizes of the slices of `len` bytes: halves, a little off the middle, until each is small enough. As Toxiproxy does
+/// it, but never empty, and never without end.
 fn slices(len: usize, attributes: &Slicer, rng: &mut fastrand::Rng) -> VecDeque<usize> {
     let average = usize::try_from(attributes.average_size).unwrap_or(0);
     let variation = usize::try_from(attributes.size_variation).unwrap_or(0);

@@ -1,5 +1,5 @@
-//! `stall`: nothing more is read, so that the sender's buffers fill until it can write no more. Nothing is lost: when the toxic
-//! goes, the stream goes on where it stood.
+//! `stall`: nothing more is read, so that the sender's buffers fill until it can write no more. Nothing is lost: when
+//! the toxic goes, the stream goes on where it stood.
 
 use std::time::Instant;
 

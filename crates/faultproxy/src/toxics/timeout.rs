@@ -1,7 +1,7 @@
 //! `timeout`: nothing gets through, and after so long a silence the connection is closed; with 0 it is not.
 //!
-//! As with Toxiproxy, every byte that comes in starts the silence anew, and the connection is closed when the toxic goes, because what
-//! was thrown away is missing.
+//! As with Toxiproxy, every byte that comes in starts the silence anew, and the connection is closed when the toxic
+//! goes, because what was thrown away is missing.
 
 use std::sync::Arc;
 use std::time::Instant;

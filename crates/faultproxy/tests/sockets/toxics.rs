@@ -39,7 +39,8 @@ async fn latency_is_exact_to_a_fraction_of_a_millisecond() {
         all.push(round_trip(&mut client, &mut server).await);
     }
     all.sort();
-    // A timer with steps of a millisecond cannot do this, even on a quiet machine. The fastest is what the timer can do.
+    // A timer with steps of a millisecond cannot do this, even on a quiet machine. The fastest is what the timer can
+    // do.
     assert!(all[0] >= ms(5) && all[0] < std::time::Duration::from_micros(5_900), "{all:?}");
 }
 

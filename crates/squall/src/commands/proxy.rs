@@ -14,10 +14,11 @@ use crate::config::Log;
 use crate::exit::{Exit, Usage};
 use crate::{logging, open_files, shutdown};
 
-/// Serves until SIGTERM or SIGINT. The ready line on standard output is `listening on http://ADDR`, and the seed comes after it.
+/// Serves until SIGTERM or SIGINT. The ready line on standard output is `listening on http://ADDR`, and the seed comes
+/// after it.
 ///
-/// A configuration file that is wrong, or a proxy of it that cannot listen, is an error: Toxiproxy starts without them, and a test that
-/// believes in faults that are not there proves nothing.
+/// A configuration file that is wrong, or a proxy of it that cannot listen, is an error: Toxiproxy starts without them,
+/// and a test that believes in faults that are not there proves nothing.
 pub(crate) fn proxy(args: ProxyArgs) -> anyhow::Result<Exit> {
     let proxies = match &args.config {
         Some(path) => read(path)?,

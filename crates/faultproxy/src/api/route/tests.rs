@@ -233,7 +233,8 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Any sequence of requests: each is answered, none with a failure of the server, and what it then shows can be read.
+    /// Any sequence of requests: each is answered, none with a failure of the server, and what it then shows can be
+    /// read.
     #[test]
     fn nothing_it_is_sent_makes_it_fail(
         requests in prop::collection::vec((
