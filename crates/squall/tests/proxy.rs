@@ -78,7 +78,7 @@ async fn it_starts_with_its_file_and_ends_when_told_to() {
     let file = dir.path().join("proxies.json");
     let proxies = json!([{
         "name": "echo", "listen": "127.0.0.1:0", "upstream": echo(),
-        "toxics": [{"type": "latency", "attributes": {"latency": 80}}],
+        "toxics": [{"type": "latency", "attributes": {"latency": 1500}}],
     }]);
     std::fs::write(&file, proxies.to_string()).unwrap();
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
@@ -89,9 +89,9 @@ async fn it_starts_with_its_file_and_ends_when_told_to() {
             serde_json::from_str(&http.get(format!("{url}/proxies")).send().await.unwrap().text().await.unwrap())
                 .unwrap();
         let listen = proxies["echo"]["listen"].as_str().unwrap().to_owned();
-        assert!(round_trip(&listen) >= Duration::from_millis(80));
+        assert!(round_trip(&listen) >= Duration::from_millis(1500));
         assert_eq!(http.post(format!("{url}/reset")).send().await.unwrap().status(), 204);
-        assert!(round_trip(&listen) < Duration::from_millis(80));
+        assert!(round_trip(&listen) < Duration::from_millis(1500));
         let mut open = TcpStream::connect(&listen).unwrap();
         assert_eq!(squall.stop(signal), Some(0), "{signal}");
         assert_eq!(open.read(&mut [0]).unwrap_or(0), 0, "connections end with it");

@@ -92,23 +92,23 @@ async fn half_open_accepts_and_never_answers() {
 async fn a_schedule_turns_a_toxic_on_and_off() {
     let kit = Kit::new().await;
     let (mut client, mut server) = kit.connect().await;
-    let mut spec = toxic(Downstream, "latency", json!({"latency": 60}));
-    spec.schedule = Some(Schedule::parse("every 400ms for 200ms").unwrap());
+    let mut spec = toxic(Downstream, "latency", json!({"latency": 300}));
+    spec.schedule = Some(Schedule::parse("every 1s for 500ms").unwrap());
     let start = Instant::now();
     kit.faults.add_toxic("p", spec).unwrap();
     let (mut slow, mut fast, mut changes, mut was) = (0, 0, 0, true);
-    while start.elapsed() < ms(1_300) {
-        let is = round_trip(&mut client, &mut server).await >= ms(60);
+    while start.elapsed() < ms(3_300) {
+        let is = round_trip(&mut client, &mut server).await >= ms(300);
         changes += u32::from(is != was);
         was = is;
         if is { slow += 1 } else { fast += 1 }
     }
-    assert!(slow >= 4 && fast >= 10 && (4..=7).contains(&changes), "{slow} slow, {fast} fast, {changes} changes");
+    assert!(slow >= 2 && fast >= 2 && (2..=7).contains(&changes), "{slow} slow, {fast} fast, {changes} changes");
     // Without a schedule it is on.
     kit.faults
         .update_toxic("p", "latency_downstream", ToxicUpdate { schedule: Some(None), ..Default::default() })
         .unwrap();
-    assert!(round_trip(&mut client, &mut server).await >= ms(60));
+    assert!(round_trip(&mut client, &mut server).await >= ms(300));
     // One that is over leaves the toxic there, off.
     let once = ToxicUpdate { schedule: Some(Some(Schedule::parse("for 50ms").unwrap())), ..Default::default() };
     kit.faults.update_toxic("p", "latency_downstream", once).unwrap();
@@ -116,7 +116,7 @@ async fn a_schedule_turns_a_toxic_on_and_off() {
         (!kit.faults.toxic("p", "latency_downstream").unwrap().active).then_some(())
     })
     .await;
-    assert!(round_trip(&mut client, &mut server).await < ms(60));
+    assert!(fastest(&mut client, &mut server, ms(300)).await < ms(300));
 }
 
 /// Which of 24 connections are struck, and how their bytes are hit.
