@@ -90,7 +90,7 @@ async fn every_refusal_is_json_and_says_what_and_where() {
         assert_eq!(answer.headers["content-type"], "application/json");
     }
     let allowed = server.request(Method::PUT, "/v1/tasks", &[], "").await;
-    assert_eq!(allowed.headers["allow"], "POST");
+    assert_eq!(allowed.headers["allow"], "POST,GET,HEAD");
 }
 
 #[tokio::test]
@@ -383,6 +383,8 @@ async fn no_route_is_open_that_should_not_be() {
         }
         let expected: &[&str] = match (method.as_str(), path.as_str()) {
             (_, "/ws/work") => &["p", "w"],
+            // Runs are nobody's but the operator's.
+            ("GET", path) if path.starts_with("/v1/runs") => &[],
             ("GET", _) => &["r"],
             (_, path) if path.contains("/lease") || body.contains("receipt") => &["w"],
             (_, path) if path.starts_with("/v1/tasks") || path.starts_with("/v1/sessions") => &["p"],
