@@ -16,7 +16,6 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use squall_protocol::stats::{ArchiveFigures, Build, ProcessStats, RouteStats};
 use squall_protocol::{Priority, SessionState, Stats};
-use squall_store::archive::ArchiveStats;
 use squall_store::metrics::Distribution;
 use squall_store::{Store, StoreStats};
 
@@ -316,8 +315,7 @@ fn of_the_store(store: &StoreStats, registry: &mut Registry) {
 
 /// The archive's figures; none when there is no archive.
 fn archive_figures(app: &App) -> Option<ArchiveFigures> {
-    let ArchiveStats { writes, behind, tasks, sessions, failures, lost } = app.history.archive()?.stats();
-    Some(ArchiveFigures { writes, behind, tasks, sessions, failures, lost })
+    Some(app.history.archive()?.stats())
 }
 
 fn of_the_archive(figures: &ArchiveFigures, registry: &mut Registry) {

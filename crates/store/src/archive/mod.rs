@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use squall_protocol::stats::ArchiveFigures;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -82,23 +83,6 @@ pub struct ArchiveHealth {
     pub detail: String,
 }
 
-/// Figures of an archive, since the start of the process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ArchiveStats {
-    /// This gateway writes it, and the last attempt worked; with several gateways one does.
-    pub writes: bool,
-    /// Events of the feed that are not in it yet.
-    pub behind: u64,
-    /// Rows of tasks that were written.
-    pub tasks: u64,
-    /// Rows of sessions that were written.
-    pub sessions: u64,
-    /// Attempts to connect or to write that failed.
-    pub failures: u64,
-    /// Events that will never be in it: the feed had dropped them before they were written, or PostgreSQL did not take them.
-    pub lost: u64,
-}
-
 impl Archive {
     /// Begins to archive what the feed of `store` tells. PostgreSQL need not be there.
     ///
@@ -151,12 +135,12 @@ impl Archive {
         ArchiveHealth { ok, detail: format!("{place}; {what}") }
     }
 
-    /// Its figures.
+    /// Its figures, since the start of the process.
     #[must_use]
-    pub fn stats(&self) -> ArchiveStats {
+    pub fn stats(&self) -> ArchiveFigures {
         let shared = &self.shared;
         let of = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
-        ArchiveStats {
+        ArchiveFigures {
             writes: *shared.state.lock() == State::Archives,
             behind: shared.behind(),
             tasks: of(&shared.tasks),
