@@ -50,37 +50,35 @@ pub(super) fn publish<'a>(tenant: &str, tasks: impl ExactSizeIterator<Item = New
     let write = "writing to memory does not fail";
     let mut out = Vec::with_capacity(512);
     rmp::encode::write_array_len(&mut out, 3).expect(write);
-    rmp::encode::write_str(&mut out, "publish").expect(write);
-    rmp::encode::write_str(&mut out, tenant).expect(write);
+    append(&mut out, "publish");
+    append(&mut out, tenant);
     rmp::encode::write_array_len(&mut out, tasks.len() as u32).expect(write);
     for task in tasks {
         rmp::encode::write_array_len(&mut out, 8).expect(write);
-        rmp::encode::write_str(&mut out, &task.id).expect(write);
+        append(&mut out, &task.id);
         // As a text, though it is none: Lua knows no other.
         let packed = pack(&task.identity);
         rmp::encode::write_str_len(&mut out, packed.len() as u32).expect(write);
         out.extend_from_slice(&packed);
-        rmp::encode::write_str(&mut out, task.payload).expect(write);
-        rmp::encode::write_uint(&mut out, task.delay).expect(write);
-        match task.deadline {
-            Some(ms) => drop(rmp::encode::write_uint(&mut out, ms).expect(write)),
-            None => rmp::encode::write_nil(&mut out).expect(write),
-        }
-        match task.idempotency_key {
-            Some(key) => rmp::encode::write_str(&mut out, key).expect(write),
-            None => rmp::encode::write_nil(&mut out).expect(write),
-        }
-        rmp::encode::write_str(&mut out, task.asked).expect(write);
-        match task.dead {
-            Some((reason, detail)) => {
-                rmp::encode::write_array_len(&mut out, 2).expect(write);
-                rmp::encode::write_str(&mut out, reason).expect(write);
-                rmp::encode::write_str(&mut out, detail).expect(write);
-            }
-            None => rmp::encode::write_nil(&mut out).expect(write),
-        }
+        append(&mut out, task.payload);
+        append(&mut out, &task.delay);
+        append(&mut out, &task.deadline);
+        append(&mut out, &task.idempotency_key);
+        append(&mut out, task.asked);
+        append(&mut out, &task.dead);
     }
     out
+}
+
+/// Writes a value behind what is written.
+fn append<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    rmp_serde::encode::write_named(out, value).expect("what is written are numbers and texts");
+}
+
+/// Writes a field of a map.
+fn append_field<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, value: &T) {
+    append(out, name);
+    append(out, value);
 }
 
 /// Packs what is kept packed: an array, without names.
@@ -123,33 +121,20 @@ impl Envelope<'_> {
         let mut out = Vec::with_capacity(512);
         let write = "writing to memory does not fail";
         rmp::encode::write_map_len(&mut out, 11 + u32::from(self.now.is_some())).expect(write);
-        let mut field = |name: &str, value: &dyn Fn(&mut Vec<u8>)| {
-            rmp::encode::write_str(&mut out, name).expect(write);
-            value(&mut out);
-        };
-        let text = |text: &str| {
-            let text = text.to_owned();
-            move |out: &mut Vec<u8>| rmp::encode::write_str(out, &text).expect(write)
-        };
-        let number = |number: u64| {
-            move |out: &mut Vec<u8>| {
-                rmp::encode::write_uint(out, number).expect(write);
-            }
-        };
-        field("version", &text(self.version));
-        field("gateway", &text(self.gateway));
-        field("generation", &number(self.generation));
-        field("seed", &number(u64::from(self.seed)));
-        field("nonce", &text(self.nonce));
+        append_field(&mut out, "version", self.version);
+        append_field(&mut out, "gateway", self.gateway);
+        append_field(&mut out, "generation", &self.generation);
+        append_field(&mut out, "seed", &self.seed);
+        append_field(&mut out, "nonce", self.nonce);
         if let Some(now) = self.now {
-            field("now", &number(now));
+            append_field(&mut out, "now", &now);
         }
-        field("alive", &|out: &mut Vec<u8>| rmp::encode::write_bool(out, self.alive).expect(write));
-        field("head", &number(self.head));
-        field("lanes", &|out: &mut Vec<u8>| out.extend(command(&self.lanes)));
-        field("takers", &|out: &mut Vec<u8>| out.extend(command(&self.takers)));
-        field("budget", &number(self.budget as u64));
-        rmp::encode::write_str(&mut out, "commands").expect(write);
+        append_field(&mut out, "alive", &self.alive);
+        append_field(&mut out, "head", &self.head);
+        append_field(&mut out, "lanes", &self.lanes);
+        append_field(&mut out, "takers", &self.takers);
+        append_field(&mut out, "budget", &self.budget);
+        append(&mut out, "commands");
         rmp::encode::write_array_len(&mut out, commands.len() as u32).expect(write);
         for command in commands {
             out.extend_from_slice(command);
