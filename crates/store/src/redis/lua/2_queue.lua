@@ -60,9 +60,9 @@ local function load(c, id)
   return T
 end
 
-local function packed_lease(T)
-  return cmsgpack.pack({ T.worker, T.receipt, T.expires, T.attempts, T.packed, T.created, T.seq, T.deadline or false, T.due,
-    T.replayed or false })
+-- A lease as it is kept, and as `load_leased` reads it.
+local function packed_lease(worker, receipt, expires, attempts, packed, created, seq, deadline, due, replayed)
+  return cmsgpack.pack({ worker, receipt, expires, attempts, packed, created, seq, deadline or false, due, replayed or false })
 end
 
 -- What changes of a task, as it is kept.

@@ -90,7 +90,8 @@ local function settle_one(c, scope, worker, s)
     T.expires = c.now + s[4]
     call('ZADD', c.prefix .. ':leases', T.expires, id)
     timer_at(c, T.expires)
-    local lease = packed_lease(T)
+    local lease = packed_lease(T.worker, T.receipt, T.expires, T.attempts, T.packed, T.created, T.seq, T.deadline, T.due,
+      T.replayed)
     call('HSET', c.held_key, id, lease)
     c.held[id] = lease
     return { 4, T.expires }

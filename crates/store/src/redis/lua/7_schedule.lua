@@ -223,7 +223,7 @@ local function lease(c, L, entry, taker, tat)
   local n = #leased
   leased[n + 1], leased[n + 2] = expires_at, id
   c.leases_held[n + 1] = id
-  c.leases_held[n + 2] = cmsgpack.pack({ taker.worker, receipt, expires, attempt, got[1], m[2], m[3], m[4], m[7], m[9] })
+  c.leases_held[n + 2] = packed_lease(taker.worker, receipt, expires, attempt, got[1], m[2], m[3], m[4], m[7], m[9])
   local data = i[8] .. ',"attempt":' .. attempt
   if taker.worker ~= '' then data = data .. ',"worker":"' .. taker.worker .. '"' end
   event(c, 'task_leased', id, tenant, data, 'lease=' .. expires_at)
