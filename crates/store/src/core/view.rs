@@ -30,8 +30,8 @@ impl Core {
         let Some((_, task)) = self.find(scope, id) else {
             return Err(Error::NotFound { what: "task", id: id.to_string() });
         };
-        let over = matches!(task.phase, Phase::Done { .. } | Phase::Cancelled { .. });
-        let payload = if over { None } else { raw(&task.body.payload) };
+        let finished = matches!(task.phase, Phase::Done { .. } | Phase::Cancelled { .. });
+        let payload = if finished { None } else { raw(&task.body.payload) };
         Ok(TaskView { payload, ..self.show_task(id, task) })
     }
 
@@ -49,7 +49,7 @@ impl Core {
             }
             page.next = Some(id);
             let wanted = scope.has(task.tenant)
-                && list.wants(over(task), &task.body.lane, &task.body.kind, task.body.session.as_ref());
+                && list.wants(self.state_of(task), &task.body.lane, &task.body.kind, task.body.session.as_ref());
             if wanted {
                 page.items.push(self.show_task(id, task));
             }
@@ -58,19 +58,22 @@ impl Core {
         Some(page)
     }
 
+    fn state_of(&self, task: &Task) -> TaskState {
+        match task.phase {
+            Phase::Waiting { due } if due > self.now => TaskState::Delayed,
+            Phase::Waiting { .. } => TaskState::Ready,
+            Phase::Leased { .. } => TaskState::Leased,
+            Phase::Dead { .. } => TaskState::Dead,
+            Phase::Done { .. } => TaskState::Done,
+            Phase::Cancelled { .. } => TaskState::Cancelled,
+        }
+    }
+
     fn show_task(&self, id: TaskId, task: &Task) -> TaskView {
-        let (state, finished_at) = match task.phase {
-            Phase::Waiting { due } if due > self.now => (TaskState::Delayed, None),
-            Phase::Waiting { .. } => (TaskState::Ready, None),
-            Phase::Leased { .. } => (TaskState::Leased, None),
-            Phase::Dead { at, .. } => (TaskState::Dead, Some(at)),
-            Phase::Done { at } => (TaskState::Done, Some(at)),
-            Phase::Cancelled { at } => (TaskState::Cancelled, Some(at)),
-        };
         TaskView {
             id,
             tenant: task.body.tenant.to_string(),
-            state,
+            state: self.state_of(task),
             lane: task.body.lane.to_string(),
             kind: task.body.kind.to_string(),
             priority: task.body.priority,
@@ -87,7 +90,10 @@ impl Core {
                 Phase::Leased { expires, .. } => Some(expires),
                 _ => None,
             },
-            finished_at,
+            finished_at: match task.phase {
+                Phase::Dead { at, .. } | Phase::Done { at } | Phase::Cancelled { at } => Some(at),
+                Phase::Waiting { .. } | Phase::Leased { .. } => None,
+            },
             last_error: task
                 .history
                 .as_ref()
@@ -223,16 +229,6 @@ impl Core {
         let page: Vec<_> = found.by_ref().take(limit).collect();
         let next = found.next().and_then(|_| page.last()).map(|(order, ..)| order.to_string());
         Ok(Page { items: page.into_iter().filter_map(|(_, _, task)| show_dead(task, list.payload)).collect(), next })
-    }
-}
-
-fn over(task: &Task) -> TaskState {
-    match task.phase {
-        Phase::Waiting { .. } => TaskState::Ready,
-        Phase::Leased { .. } => TaskState::Leased,
-        Phase::Dead { .. } => TaskState::Dead,
-        Phase::Done { .. } => TaskState::Done,
-        Phase::Cancelled { .. } => TaskState::Cancelled,
     }
 }
 
