@@ -66,15 +66,10 @@ impl Address {
 pub fn without_secrets(url: &str) -> String {
     let shown = redis::without_secrets(url);
     let Some((before, parameters)) = shown.split_once('?') else { return shown };
-    let told: Vec<&str> = parameters
-        .split('&')
-        .map(|one| match one.split_once('=') {
-            Some((name, _)) if name.contains("pass") => &one[..=name.len()],
-            _ => one,
-        })
-        .map(|one| if one.ends_with('=') { one } else { one.trim_end() })
-        .collect();
-    let told = told.iter().map(|one| if one.ends_with('=') { format!("{one}…") } else { (*one).to_owned() });
+    let told = parameters.split('&').map(|one| match one.split_once('=') {
+        Some((name, _)) if name.contains("pass") => format!("{name}=…"),
+        _ => one.to_owned(),
+    });
     format!("{before}?{}", told.collect::<Vec<_>>().join("&"))
 }
 
