@@ -475,7 +475,7 @@ impl Config {
 
     fn validate_store(&self) -> Result<(), ConfigError> {
         let store = &self.store;
-        if !(store.url.is_empty() || store.url.starts_with("redis://") || store.url.starts_with("rediss://")) {
+        if !is_redis_or_empty(&store.url) {
             return Err(error("store.url", "is neither empty, for the embedded store, nor redis://… or rediss://…"));
         }
         if store.key_prefix.is_empty() || store.key_prefix.chars().any(|c| c.is_whitespace() || c.is_control()) {
@@ -545,7 +545,7 @@ impl Config {
     fn validate_ingest(&self) -> Result<(), ConfigError> {
         let ingest = &self.ingest.redis;
         let path = |field: &str| format!("ingest.redis.{field}");
-        if !(ingest.url.is_empty() || ingest.url.starts_with("redis://") || ingest.url.starts_with("rediss://")) {
+        if !is_redis_or_empty(&ingest.url) {
             return Err(error(&path("url"), "is neither empty, for that of store.url, nor redis://… or rediss://…"));
         }
         validate_tenant(&path("tenant"), &ingest.tenant)?;
@@ -593,6 +593,10 @@ impl Config {
         }
         Ok(())
     }
+}
+
+fn is_redis_or_empty(url: &str) -> bool {
+    url.is_empty() || url.starts_with("redis://") || url.starts_with("rediss://")
 }
 
 fn validate_tenant(path: &str, tenant: &str) -> Result<(), ConfigError> {
