@@ -42,7 +42,7 @@ impl History {
     pub async fn task(&self, tenant: Option<&str>, id: TaskId) -> Result<TaskView> {
         match (self.store.task(tenant, id).await, &self.archive) {
             (Err(missing @ Error::NotFound { .. }), Some(archive)) => {
-                archive.task(tenant, id).await.map_err(away)?.ok_or(missing)
+                archive.task(tenant, id).await.map_err(Error::HistoryAway)?.ok_or(missing)
             }
             (known, _) => known,
         }
@@ -55,7 +55,7 @@ impl History {
     pub async fn session(&self, tenant: Option<&str>, id: SessionId) -> Result<SessionView> {
         match (self.store.session(tenant, id.clone()).await, &self.archive) {
             (Err(missing @ Error::SessionNotFound { .. }), Some(archive)) => {
-                archive.session(tenant, &id).await.map_err(away)?.ok_or(missing)
+                archive.session(tenant, &id).await.map_err(Error::HistoryAway)?.ok_or(missing)
             }
             (known, _) => known,
         }
@@ -220,10 +220,6 @@ impl History {
             }
         }
     }
-}
-
-fn away(why: String) -> Error {
-    Error::HistoryAway(why)
 }
 
 fn not_a_cursor(text: &str) -> Error {
