@@ -196,7 +196,7 @@ pub(crate) struct RunArgs {
     /// Where run directories are made.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     out: PathBuf,
-    /// A PostgreSQL that the run's record is written to as well, as gateways name theirs in [archive].
+    /// A PostgreSQL that the run's record is written to as well, as gateways name theirs in `[archive]`.
     #[arg(long, value_name = "URL", env = "SQUALL_ARCHIVE__URL", hide_env_values = true)]
     archive: Option<String>,
     /// The schema of the archive's tables.
