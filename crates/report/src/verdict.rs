@@ -6,10 +6,10 @@
 //! | 1 | could not run, or could not be judged: failed to start, generator was the limit, interrupted, never settled |
 //! | 2 | usage: the command line, the scenario or the configuration is wrong |
 //! | 98 | a loss: something acknowledged is gone, something arrived that nobody sent, or the feed is not what it promises |
-//! | 99 | a threshold failed |
+//! | 99 | a threshold failed, or what an experiment supposed did not hold |
 //!
 //! When several hold, the first of this order is the verdict, and all reasons are listed: loss, could not run, invalid,
-//! unsettled, threshold, interrupted. A loss outranks everything, because no circumstance excuses it. A run that is
+//! unsettled, experiment, threshold, interrupted. A loss outranks everything, because no circumstance excuses it. A run that is
 //! invalid outranks its thresholds, because numbers that measure the generator accuse and acquit nobody.
 
 use std::fmt;
@@ -30,6 +30,8 @@ pub enum Verdict {
     /// The ledger found something acknowledged that is gone, or something that nobody sent; or the feed skipped events without a
     /// word, repeated some, or told different subscribers different things.
     Loss,
+    /// What an experiment supposed did not hold.
+    ExperimentFailed,
     /// A threshold failed.
     ThresholdFailed,
     /// The run did not happen, or broke.
@@ -50,7 +52,7 @@ impl Verdict {
         match self {
             Self::Passed => 0,
             Self::Loss => 98,
-            Self::ThresholdFailed => 99,
+            Self::ExperimentFailed | Self::ThresholdFailed => 99,
             Self::CouldNotRun | Self::Invalid | Self::Unsettled | Self::Interrupted => 1,
         }
     }
@@ -69,6 +71,8 @@ impl Verdict {
             Self::Invalid
         } else if ledger.is_some_and(|ledger| ledger.pending > 0) || never_quiet(record) {
             Self::Unsettled
+        } else if record.experiment.as_ref().is_some_and(|experiment| !experiment.passed) {
+            Self::ExperimentFailed
         } else if record.thresholds.iter().any(|threshold| !threshold.passed) {
             Self::ThresholdFailed
         } else if record.ended == Ended::Interrupted {
@@ -116,6 +120,10 @@ impl Verdict {
         if never_quiet(record) {
             reasons.push("the lanes were not seen quiet within the settle time, so the account is not closed".into());
         }
+        if let Some(experiment) = &record.experiment {
+            let broken = experiment.expectations.iter().filter(|it| !it.held);
+            reasons.extend(broken.map(|it| format!("the experiment: {}: {}", it.what, it.found)));
+        }
         reasons.extend(record.thresholds.iter().filter(|it| !it.passed).map(|it| {
             let measured = match (it.measured, &it.reason) {
                 (Some(measured), _) => crate::render::amount(measured, it.unit),
@@ -138,6 +146,7 @@ impl Verdict {
         match self {
             Self::Passed => "passed",
             Self::Loss => "loss",
+            Self::ExperimentFailed => "experiment failed",
             Self::ThresholdFailed => "threshold failed",
             Self::CouldNotRun => "did not finish",
             Self::Invalid => "not valid",

@@ -56,7 +56,7 @@ fn cases(run: &OpenedRun) -> Vec<Case> {
         Verdict::CouldNotRun | Verdict::Invalid | Verdict::Unsettled | Verdict::Interrupted => {
             Some(("error", Verdict::reasons(record).join("; ")))
         }
-        Verdict::Passed | Verdict::Loss | Verdict::ThresholdFailed => None,
+        Verdict::Passed | Verdict::Loss | Verdict::ExperimentFailed | Verdict::ThresholdFailed => None,
     };
     cases.push(Case { class: "run", name: "ran to its end, and its numbers are valid".into(), problem: unjudged });
     for it in &record.thresholds {

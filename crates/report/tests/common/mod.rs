@@ -290,6 +290,7 @@ pub(crate) fn play(shape: &Shape) -> OpenedRun {
                 detected_ms: Some(kill * 1000 - 796),
                 recovered_ms: Some(kill * 1000 + 212),
                 detail: "SIGKILL to the gateway, started again after 600 ms".into(),
+                ..FaultRecord::default()
             })
             .into_iter()
             .collect(),

@@ -73,7 +73,7 @@ pub fn html(run: &OpenedRun) -> String {
         verdict,
         mood: match verdict {
             Verdict::Passed => "good",
-            Verdict::Loss | Verdict::ThresholdFailed => "bad",
+            Verdict::Loss | Verdict::ExperimentFailed | Verdict::ThresholdFailed => "bad",
             Verdict::CouldNotRun | Verdict::Invalid | Verdict::Unsettled | Verdict::Interrupted => "open",
         },
         story: sections::story(&run.record),

@@ -4,8 +4,11 @@
 //! The storm fills it, and renderings and comparisons read it. A field that a run has no answer for is absent,
 //! never zero.
 
+mod experiment;
+
 use std::collections::BTreeMap;
 
+pub use experiment::{Detected, ErrorBudget, Expectation, ExperimentPhase, ExperimentRecord, PhaseRecord};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +78,12 @@ pub struct RunRecord {
     /// The faults that were injected.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<FaultRecord>,
+    /// What the gateways said of their health, whenever it changed; the first entry of each is how it began.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<HealthChange>,
+    /// What the experiment found; absent when the scenario is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<ExperimentRecord>,
     /// Errors that the storm saw, by kind.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub errors: BTreeMap<String, u64>,
@@ -106,6 +115,8 @@ impl Default for RunRecord {
             lanes: Vec::new(),
             resources: ResourcesRecord::default(),
             faults: Vec::new(),
+            health: Vec::new(),
+            experiment: None,
             errors: BTreeMap::new(),
         }
     }
@@ -518,7 +529,7 @@ pub struct ProcessRecord {
 pub struct FaultRecord {
     /// Its name in the scenario, unique in the run.
     pub name: String,
-    /// `kill`, `pause` …
+    /// `kill`, `stop`, `toxic` …
     pub kind: String,
     /// When it began.
     pub at_ms: u64,
@@ -534,4 +545,32 @@ pub struct FaultRecord {
     /// What was done, in a sentence.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub detail: String,
+    /// What the fault proxy counted while it lasted: proof that it struck. Absent when it was done to a process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub struck: Option<Struck>,
+}
+
+/// What a fault in a proxy struck.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Struck {
+    /// Connections that met it, or that it ended.
+    pub connections: u64,
+    /// Bytes that came to it.
+    pub bytes: u64,
+}
+
+/// A gateway's health, from this moment on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HealthChange {
+    /// Since the start of the load.
+    pub at_ms: u64,
+    /// The gateway's number, from 1.
+    pub gateway: u32,
+    /// `healthy`, `degraded`, `draining`, `unreachable`.
+    pub status: String,
+    /// The features that it says are lost.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
 }
