@@ -5,6 +5,7 @@ mod common;
 
 use squall_report::{
     OpenedRun, RunDir, RunRecord,
+    record::Struck,
     render::{Colour, html, json, junit, markdown, terminal},
 };
 
@@ -21,6 +22,74 @@ fn the_terminal_of_a_run_with_losses() {
 #[test]
 fn the_terminal_of_a_run_with_several_gateways() {
     insta::assert_snapshot!(terminal(&common::several(), Colour::Off));
+}
+
+#[test]
+fn the_terminal_of_an_experiment_that_passed() {
+    insta::assert_snapshot!(terminal(&common::withstood(), Colour::Off));
+}
+
+#[test]
+fn the_summary_of_an_experiment_that_failed() {
+    insta::assert_snapshot!(markdown(&common::gave_way()));
+}
+
+#[test]
+fn junit_of_an_experiment_that_failed() {
+    insta::assert_snapshot!(junit(&common::gave_way()));
+}
+
+#[test]
+fn a_fault_that_struck_nothing_is_told_and_one_that_was_not_counted_is_silent() {
+    let mut run = common::withstood();
+    for (struck, told) in [
+        (Some(Struck { connections: 0, bytes: 0 }), "| **struck nothing** |"),
+        (Some(Struck { connections: 1, bytes: 0 }), "| struck 1 connection |"),
+        (Some(Struck { connections: 0, bytes: 2048 }), "| struck 0 connections, 2 KiB |"),
+    ] {
+        run.record.faults[0].struck = struck;
+        assert!(markdown(&run).contains(told), "{told} is not in: {}", markdown(&run));
+    }
+    run.record.faults[0].struck = None;
+    assert!(!markdown(&run).contains("struck"));
+}
+
+#[test]
+fn health_that_never_changed_is_no_table() {
+    let mut run = common::gave_way();
+    assert!(markdown(&run).contains("| 13.5 s | 1 | **degraded** | publish |"), "{}", markdown(&run));
+    run.record.health.truncate(2);
+    assert!(!markdown(&run).contains("Changes of health"));
+    run.record.health.clear();
+    assert!(!markdown(&run).contains("Changes of health"));
+}
+
+#[test]
+fn an_experiment_that_expected_nothing_passes_no_ci_server() {
+    let mut run = common::gave_way();
+    run.record.experiment.as_mut().unwrap().expectations.clear();
+    assert_eq!(run.verdict().exit_code(), 99);
+    assert!(junit(&run).contains(r#"failures="1""#), "{}", junit(&run));
+    assert!(markdown(&run).contains("- the experiment: it did not come to what had to hold"));
+}
+
+#[test]
+fn an_experiment_comes_first_in_every_rendering() {
+    for run in [common::withstood(), common::gave_way()] {
+        let run = &run;
+        for (text, order) in [
+            (
+                terminal(run, Colour::Off),
+                ["Supposed:", "  Experiment\n", "  Time to detect", "  Error budget", "  Thresholds"],
+            ),
+            (markdown(run), ["Supposed:", "## Experiment", "## Time to detect", "## Error budget", "## Thresholds"]),
+            (html(run), ["Supposed:", r#"id="experiment""#, r#"id="times""#, r#"id="budget""#, r#"id="thresholds""#]),
+        ] {
+            let places = order.map(|it| text.find(it).unwrap_or_else(|| panic!("{it} is not in: {text}")));
+            assert!(places.is_sorted(), "{order:?} are at {places:?}");
+        }
+        assert!(terminal(run, Colour::Off).contains("struck 12 connections, 4.20 MiB"));
+    }
 }
 
 #[test]

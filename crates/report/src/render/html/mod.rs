@@ -56,14 +56,15 @@ struct Stretch {
     width: f64,
 }
 
+/// What stands above the charts: the verdict's reasons.
+const LEAD: [&str; 7] = ["experiment", "phases", "times", "budget", "thresholds", "ledger", "findings"];
+
 /// The whole page.
 #[must_use]
 pub fn html(run: &OpenedRun) -> String {
     let timeline = Timeline::of(run);
     let verdict = run.verdict();
-    let (lead, rest) = sections::all(run, Detail::Full)
-        .into_iter()
-        .partition(|section| matches!(section.id, "thresholds" | "ledger" | "findings"));
+    let (lead, rest) = sections::all(run, Detail::Full).into_iter().partition(|section| LEAD.contains(&section.id));
     let health = health(run, timeline.end_ms());
     let resolved = &run.record.scenario.resolved;
     let page = Page {
