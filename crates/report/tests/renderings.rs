@@ -92,6 +92,44 @@ fn an_experiment_comes_first_in_every_rendering() {
     }
 }
 
+/// The markup of the timeline, as far as its script.
+fn timeline(page: &str) -> Option<&str> {
+    page.split_once(r#"<figure class="card chart together" id="timeline""#)?.1.split("</figure>").next()
+}
+
+#[test]
+fn the_timeline_has_load_latency_errors_faults_and_the_health_of_each_gateway() {
+    let page = html(&common::gave_way());
+    let timeline = timeline(&page).unwrap();
+    for (what, number) in [
+        (r#"class="caption""#, 4),
+        (r#"class="line c"#, 4),
+        (r#"class="layer c3""#, 1),
+        (r#"class="band""#, 1),
+        (r#"class="state healthy""#, 3),
+        (r#"class="state degraded""#, 1),
+        (r#"class="state draining""#, 1),
+        (r#"class="state unreachable""#, 1),
+        ("redis-stalls</span>", 1),
+    ] {
+        assert_eq!(timeline.matches(what).count(), number, "{what} in {timeline}");
+    }
+    let said = "Fault redis-stalls from 12.3 s to 20.3 s. gateway 1: healthy from 0 ms, degraded from 13.5 s, healthy from 20.9 s.";
+    assert!(timeline.contains(said), "{timeline}");
+    assert!(!page.contains("Health of the target"), "health is shown once");
+}
+
+#[test]
+fn only_runs_with_faults_have_a_timeline() {
+    for (name, run) in common::all() {
+        let page = html(run);
+        assert_eq!(timeline(&page).is_some(), !run.record.faults.is_empty(), "{name}");
+        // What has no fault still shows its health, if there is any.
+        let health = page.contains("Health of the target");
+        assert_eq!(health, run.record.faults.is_empty() && !run.series.is_empty(), "{name}");
+    }
+}
+
 #[test]
 fn every_rendering_says_how_many_gateways_there_were_and_what_their_store_allows() {
     let run = common::several();
