@@ -122,7 +122,11 @@ impl Verdict {
         }
         if let Some(experiment) = &record.experiment {
             let broken = experiment.expectations.iter().filter(|it| !it.held);
+            let before = reasons.len();
             reasons.extend(broken.map(|it| format!("the experiment: {}: {}", it.what, it.found)));
+            if !experiment.passed && reasons.len() == before {
+                reasons.push("the experiment: it did not come to what had to hold".into());
+            }
         }
         reasons.extend(record.thresholds.iter().filter(|it| !it.passed).map(|it| {
             let measured = match (it.measured, &it.reason) {
@@ -178,7 +182,11 @@ fn counted(count: u64, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{record::Ledger, statistics::Unit, thresholds::ThresholdResult};
+    use crate::{
+        record::{Expectation, ExperimentRecord, Ledger},
+        statistics::Unit,
+        thresholds::ThresholdResult,
+    };
 
     fn threshold(passed: bool) -> ThresholdResult {
         ThresholdResult {
@@ -242,6 +250,55 @@ mod tests {
             assert_eq!(Verdict::of(&record), verdict);
             assert_eq!(Verdict::reasons(&record), reason.map(str::to_owned).into_iter().collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn an_experiment_passes_or_fails() {
+        let experiment = |passed, held: &[bool]| ExperimentRecord {
+            passed,
+            expectations: held
+                .iter()
+                .map(|held| Expectation { what: "steady again within 5s".into(), found: "never".into(), held: *held })
+                .collect(),
+            ..ExperimentRecord::default()
+        };
+        let never = "the experiment: steady again within 5s: never";
+        let nothing = "the experiment: it did not come to what had to hold";
+        for (ended, passed, held, kept, verdict, reasons) in [
+            (Ended::Completed, true, &[true][..], true, Verdict::Passed, vec![]),
+            (Ended::Completed, false, &[true, false][..], true, Verdict::ExperimentFailed, vec![never]),
+            (Ended::Completed, false, &[][..], true, Verdict::ExperimentFailed, vec![nothing]),
+            (
+                Ended::Completed,
+                false,
+                &[false][..],
+                false,
+                Verdict::ExperimentFailed,
+                vec![never, "threshold task_latency p(99)<500: 612 ms"],
+            ),
+            (
+                Ended::Interrupted,
+                false,
+                &[false][..],
+                true,
+                Verdict::ExperimentFailed,
+                vec![never, "interrupted before its end"],
+            ),
+            (
+                Ended::Unfinished,
+                false,
+                &[false][..],
+                true,
+                Verdict::CouldNotRun,
+                vec!["the run has no end: it was killed, or is still going", never],
+            ),
+        ] {
+            let experiment = Some(experiment(passed, held));
+            let record = RunRecord { ended, experiment, thresholds: vec![threshold(kept)], ..RunRecord::default() };
+            assert_eq!(Verdict::of(&record), verdict);
+            assert_eq!(Verdict::reasons(&record), reasons);
+        }
+        assert_eq!(Verdict::ExperimentFailed.exit_code(), 99);
     }
 
     #[test]

@@ -7,6 +7,7 @@
     per_second: (v) => number.format(v) + "/s",
     percent: (v) => Math.round(v) + " %",
     ms: (v) => (v < 1 ? Math.round(v * 1000) + " µs" : v < 1000 ? number.format(v) + " ms" : number.format(v / 1000) + " s"),
+    state: (v) => v,
     bytes: (v) => {
       const units = ["B", "KiB", "MiB", "GiB", "TiB"];
       let unit = 0;
@@ -21,6 +22,8 @@
     tip: figure.querySelector(".tip"),
     data: JSON.parse(figure.querySelector("script").textContent),
   }));
+  for (const chart of charts) chart.few = chart.data.lines.length < 6 || chart.data.lines.some((line) => line.quantity === "state");
+  const state = (word) => (["healthy", "degraded", "draining"].includes(word) ? word : "unreachable");
   const nearest = (at, x) => {
     let low = 0, high = at.length - 1;
     while (low < high) {
@@ -42,12 +45,12 @@
     chart.cursor.style.left = at * 100 + "%";
     if (!withTip) return;
     const rows = chart.data.lines
-      .filter((line) => line.values[index] !== null && (chart.data.lines.length < 6 || line.values[index] > 0))
+      .filter((line) => line.values[index] !== null && (chart.few || line.values[index] > 0))
       .map((line) => {
         const row = element("div");
-        const swatch = element("i", "", "c" + line.colour);
+        const swatch = element("i", "", line.quantity === "state" ? state(line.values[index]) : "c" + line.colour);
         swatch.style.opacity = line.strength;
-        row.append(swatch, element("span", line.name), element("span", format[chart.data.quantity](line.values[index])));
+        row.append(swatch, element("span", line.name), element("span", format[line.quantity](line.values[index])));
         return row;
       });
     chart.tip.replaceChildren(element("b", chart.data.words[index]), ...(rows.length ? rows : [element("div", "nothing")]));

@@ -67,6 +67,20 @@ fn one_more_loss_is_a_regression_whatever_the_speed() {
 }
 
 #[test]
+fn an_experiment_that_no_longer_holds_is_a_regression_and_its_moments_are_told() {
+    let comparison = compare(&common::withstood(), &common::gave_way(), &Options::default());
+    assert_eq!(outcome(&comparison, "expectations not held"), Outcome::Regression);
+    for told in ["time to notice, metrics: 1.90 s before, never now", "time to recover: 1.80 s before, never now"] {
+        assert!(comparison.differences.iter().any(|it| it == told), "{told}: {:?}", comparison.differences);
+    }
+    let (same, none) = (common::withstood(), common::slow());
+    let names = |one, two| compare(one, two, &Options::default());
+    assert_eq!(outcome(&names(&same, &same), "expectations not held"), Outcome::Pass);
+    assert!(names(&same, &same).differences.is_empty());
+    assert!(!names(&none, &same).figures.iter().any(|figure| figure.name == "expectations not held"));
+}
+
+#[test]
 fn the_same_question_has_the_same_answer() {
     let (one, two) = (run(1, 1.0, 20), run(2, 1.1, 20));
     assert_eq!(compare(&one, &two, &Options::default()), compare(&one, &two, &Options::default()));

@@ -5,6 +5,7 @@ mod common;
 
 use squall_report::{
     OpenedRun, RunDir, RunRecord,
+    record::Struck,
     render::{Colour, html, json, junit, markdown, terminal},
 };
 
@@ -21,6 +22,112 @@ fn the_terminal_of_a_run_with_losses() {
 #[test]
 fn the_terminal_of_a_run_with_several_gateways() {
     insta::assert_snapshot!(terminal(&common::several(), Colour::Off));
+}
+
+#[test]
+fn the_terminal_of_an_experiment_that_passed() {
+    insta::assert_snapshot!(terminal(&common::withstood(), Colour::Off));
+}
+
+#[test]
+fn the_summary_of_an_experiment_that_failed() {
+    insta::assert_snapshot!(markdown(&common::gave_way()));
+}
+
+#[test]
+fn junit_of_an_experiment_that_failed() {
+    insta::assert_snapshot!(junit(&common::gave_way()));
+}
+
+#[test]
+fn a_fault_that_struck_nothing_is_told_and_one_that_was_not_counted_is_silent() {
+    let mut run = common::withstood();
+    for (struck, told) in [
+        (Some(Struck { connections: 0, bytes: 0 }), "| **struck nothing** |"),
+        (Some(Struck { connections: 1, bytes: 0 }), "| struck 1 connection |"),
+        (Some(Struck { connections: 0, bytes: 2048 }), "| struck 0 connections, 2 KiB |"),
+    ] {
+        run.record.faults[0].struck = struck;
+        assert!(markdown(&run).contains(told), "{told} is not in: {}", markdown(&run));
+    }
+    run.record.faults[0].struck = None;
+    assert!(!markdown(&run).contains("struck"));
+}
+
+#[test]
+fn health_that_never_changed_is_no_table() {
+    let mut run = common::gave_way();
+    assert!(markdown(&run).contains("| 13.5 s | 1 | **degraded** | publish |"), "{}", markdown(&run));
+    run.record.health.truncate(2);
+    assert!(!markdown(&run).contains("Changes of health"));
+    run.record.health.clear();
+    assert!(!markdown(&run).contains("Changes of health"));
+}
+
+#[test]
+fn an_experiment_that_expected_nothing_passes_no_ci_server() {
+    let mut run = common::gave_way();
+    run.record.experiment.as_mut().unwrap().expectations.clear();
+    assert_eq!(run.verdict().exit_code(), 99);
+    assert!(junit(&run).contains(r#"failures="1""#), "{}", junit(&run));
+    assert!(markdown(&run).contains("- the experiment: it did not come to what had to hold"));
+}
+
+#[test]
+fn an_experiment_comes_first_in_every_rendering() {
+    for run in [common::withstood(), common::gave_way()] {
+        let run = &run;
+        for (text, order) in [
+            (
+                terminal(run, Colour::Off),
+                ["Supposed:", "  Experiment\n", "  Time to detect", "  Error budget", "  Thresholds"],
+            ),
+            (markdown(run), ["Supposed:", "## Experiment", "## Time to detect", "## Error budget", "## Thresholds"]),
+            (html(run), ["Supposed:", r#"id="experiment""#, r#"id="times""#, r#"id="budget""#, r#"id="thresholds""#]),
+        ] {
+            let places = order.map(|it| text.find(it).unwrap_or_else(|| panic!("{it} is not in: {text}")));
+            assert!(places.is_sorted(), "{order:?} are at {places:?}");
+        }
+        assert!(terminal(run, Colour::Off).contains("struck 12 connections, 4.20 MiB"));
+    }
+}
+
+/// The markup of the timeline, as far as its script.
+fn timeline(page: &str) -> Option<&str> {
+    page.split_once(r#"<figure class="card chart together" id="timeline""#)?.1.split("</figure>").next()
+}
+
+#[test]
+fn the_timeline_has_load_latency_errors_faults_and_the_health_of_each_gateway() {
+    let page = html(&common::gave_way());
+    let timeline = timeline(&page).unwrap();
+    for (what, number) in [
+        (r#"class="caption""#, 4),
+        (r#"class="line c"#, 4),
+        (r#"class="layer c3""#, 1),
+        (r#"class="band""#, 1),
+        (r#"class="state healthy""#, 3),
+        (r#"class="state degraded""#, 1),
+        (r#"class="state draining""#, 1),
+        (r#"class="state unreachable""#, 1),
+        ("redis-stalls</span>", 1),
+    ] {
+        assert_eq!(timeline.matches(what).count(), number, "{what} in {timeline}");
+    }
+    let said = "Fault redis-stalls from 12.3 s to 20.3 s. gateway 1: healthy from 0 ms, degraded from 13.5 s, healthy from 20.9 s.";
+    assert!(timeline.contains(said), "{timeline}");
+    assert!(!page.contains("Health of the target"), "health is shown once");
+}
+
+#[test]
+fn only_runs_with_faults_have_a_timeline() {
+    for (name, run) in common::all() {
+        let page = html(run);
+        assert_eq!(timeline(&page).is_some(), !run.record.faults.is_empty(), "{name}");
+        // What has no fault still shows its health, if there is any.
+        let health = page.contains("Health of the target");
+        assert_eq!(health, run.record.faults.is_empty() && !run.series.is_empty(), "{name}");
+    }
 }
 
 #[test]

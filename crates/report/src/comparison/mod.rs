@@ -23,7 +23,9 @@ use self::{
     outcome::judge,
 };
 use crate::{
-    OpenedRun,
+    OpenedRun, RunRecord,
+    record::ExperimentRecord,
+    render,
     statistics::{MetricKind, MetricValues, Registry, Unit},
 };
 
@@ -84,8 +86,34 @@ const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
 /// Counters whose rate is compared: what the target got done. Higher is better.
 const DONE: [&str; 3] = ["tasks_acked", "http_reqs", "feed_events"];
 
-/// Counters of the ledger that no run may have more of; these are exact, and need no interval.
-const NEVER: [&str; 3] = ["lost", "unexpected", "duplicated_unexplained"];
+/// A count of one run; none where it has no such account.
+type Count = fn(&RunRecord) -> Option<u64>;
+
+/// What no run may have more of; these are exact, and need no interval.
+const NEVER: [(&str, Count); 4] = [
+    ("lost", |run| Some(run.ledger.as_ref()?.lost)),
+    ("unexpected", |run| Some(run.ledger.as_ref()?.unexpected)),
+    ("duplicated_unexplained", |run| Some(run.ledger.as_ref()?.duplicated.unexplained)),
+    ("expectations not held", |run| {
+        Some(run.experiment.as_ref()?.expectations.iter().filter(|it| !it.held).count() as u64)
+    }),
+];
+
+/// A figure of one experiment, in words.
+type Told = fn(&ExperimentRecord) -> String;
+
+/// What an experiment has once. Of one moment nobody knows how much it jumps, so these are told, and not judged.
+const MOMENTS: [(&str, Told); 5] = [
+    ("time to notice, /health", |it| moment(it.detected.health_ms)),
+    ("time to notice, metrics", |it| moment(it.detected.metrics_ms)),
+    ("time to notice, clients", |it| moment(it.detected.clients_ms)),
+    ("time to recover", |it| moment(it.recovered_after_ms)),
+    ("error budget burned", |it| render::times(it.budget.burned)),
+];
+
+fn moment(ms: Option<u64>) -> String {
+    ms.map_or_else(|| "never".into(), |ms| render::duration(ms as f64))
+}
 
 /// Compares two runs.
 #[must_use]
@@ -103,7 +131,7 @@ pub fn compare(baseline: &OpenedRun, candidate: &OpenedRun, options: &Options) -
         let names = [format!("{name} per second")];
         figures.extend(compared(names, Unit::Count, Direction::Higher, &material(before), &material(after), options));
     }
-    figures.extend(NEVER.into_iter().filter_map(|name| exact(name, baseline, candidate)));
+    figures.extend(NEVER.into_iter().filter_map(|(name, count)| exact(name, count, baseline, candidate)));
     Comparison {
         baseline: baseline.record.id.clone(),
         candidate: candidate.record.id.clone(),
@@ -158,16 +186,8 @@ fn compared(
         .collect()
 }
 
-fn exact(name: &str, baseline: &OpenedRun, candidate: &OpenedRun) -> Option<Compared> {
-    let of = |run: &OpenedRun| {
-        let ledger = run.record.ledger.as_ref()?;
-        Some(match name {
-            "lost" => ledger.lost,
-            "unexpected" => ledger.unexpected,
-            _ => ledger.duplicated.unexplained,
-        })
-    };
-    let (before, after) = (of(baseline)?, of(candidate)?);
+fn exact(name: &str, count: Count, baseline: &OpenedRun, candidate: &OpenedRun) -> Option<Compared> {
+    let (before, after) = (count(&baseline.record)?, count(&candidate.record)?);
     let outcome = match after.cmp(&before) {
         std::cmp::Ordering::Greater => Outcome::Regression,
         std::cmp::Ordering::Equal => Outcome::Pass,
@@ -217,6 +237,11 @@ fn differences(baseline: &OpenedRun, candidate: &OpenedRun) -> Vec<String> {
     differ("processor", before.machine.cpu_model.clone(), after.machine.cpu_model.clone());
     differ("kernel", before.machine.kernel.clone(), after.machine.kernel.clone());
     differ("faults", before.faults.len().to_string(), after.faults.len().to_string());
+    if let (Some(before), Some(after)) = (&before.experiment, &after.experiment) {
+        for (what, told) in MOMENTS {
+            differ(what, told(before), told(after));
+        }
+    }
     if before.scenario.name == after.scenario.name && before.scenario.resolved != after.scenario.resolved {
         differences.push("the scenario was changed, or played with other flags".into());
     }

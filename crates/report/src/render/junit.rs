@@ -1,6 +1,6 @@
-//! `junit.xml`: each threshold and each promise of the ledger as a test case, for CI servers.
+//! `junit.xml`: each expectation of an experiment, each threshold and each promise of the ledger as a test case, for CI servers.
 //!
-//! A failed threshold and a loss are failures; a run that could not be judged is an error, so that a CI server does not
+//! What did not hold, a failed threshold and a loss are failures; a run that could not be judged is an error, so that a CI server does not
 //! mistake it for a measurement.
 
 use std::fmt::Write as _;
@@ -59,6 +59,15 @@ fn cases(run: &OpenedRun) -> Vec<Case> {
         Verdict::Passed | Verdict::Loss | Verdict::ExperimentFailed | Verdict::ThresholdFailed => None,
     };
     cases.push(Case { class: "run", name: "ran to its end, and its numbers are valid".into(), problem: unjudged });
+    for it in record.experiment.iter().flat_map(|experiment| &experiment.expectations) {
+        let problem = (!it.held).then(|| ("failure", it.found.clone()));
+        cases.push(Case { class: "experiment", name: it.what.clone(), problem });
+    }
+    // One that expected nothing did not pass either, and a server that counts failures has to see one.
+    if record.experiment.as_ref().is_some_and(|it| !it.passed && it.expectations.iter().all(|it| it.held)) {
+        let problem = Some(("failure", "it did not come to what had to hold".to_owned()));
+        cases.push(Case { class: "experiment", name: "passed".into(), problem });
+    }
     for it in &record.thresholds {
         let measured = it.measured.map(|measured| amount(measured, it.unit));
         let problem = (!it.passed)

@@ -17,5 +17,5 @@ pub use html::html;
 pub use json::json;
 pub use junit::junit;
 pub use markdown::markdown;
-pub use number::{amount, bytes, duration, thousands};
+pub use number::{amount, bytes, duration, thousands, times};
 pub use terminal::{Colour, terminal};

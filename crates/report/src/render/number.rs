@@ -80,6 +80,12 @@ pub fn bytes(number: f64) -> String {
     format!("{} {unit}", significant(number))
 }
 
+/// How many times: `5.53 ×`.
+#[must_use]
+pub fn times(number: f64) -> String {
+    format!("{} ×", significant(number))
+}
+
 /// A share in percent. Never rounds up to 100 % or down to 0 %: `99.998 %` is not all.
 fn share(number: f64) -> String {
     let percent = number * 100.0;
@@ -126,6 +132,8 @@ mod tests {
             (amount(1204.0, Unit::Count), "1,204"),
             (amount(1204.4, Unit::Count), "1,204"),
             (amount(-4.24159, Unit::Count), "-4.24"),
+            (times(5.525), "5.53 ×"),
+            (times(0.0), "0 ×"),
         ] {
             assert_eq!(text, expected);
         }

@@ -41,7 +41,7 @@ pub fn terminal(run: &OpenedRun, colour: Colour) -> String {
     for section in sections::all(run, Detail::Short) {
         lines.push(String::new());
         lines.push(format!("  {}", paint.bold(section.title, Tone::Plain)));
-        lines.extend(if section.id == "findings" { findings(section.clone(), paint) } else { table(&section, paint) });
+        lines.extend(if section.below { below(section.clone(), paint) } else { table(&section, paint) });
         if let Some(note) = &section.note {
             lines.extend(wrap(&clean(note), "  ").iter().map(|line| paint.tone(line, Tone::Muted)));
         }
@@ -52,15 +52,17 @@ pub fn terminal(run: &OpenedRun, colour: Colour) -> String {
     lines.into_iter().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
-/// What happened goes below each finding: names that somebody wants to look up, and sentences, are too long for one line.
-fn findings(mut section: Section, paint: Paint) -> Vec<String> {
+/// The last column goes below each row: names that somebody wants to look up, and sentences, are too long for one line.
+fn below(mut section: Section, paint: Paint) -> Vec<String> {
     section.columns.pop();
     let details: Vec<Option<Cell>> = section.rows.iter_mut().map(Vec::pop).collect();
     let mut rows = table(&section, paint).into_iter();
     let mut lines: Vec<String> = rows.next().into_iter().collect();
     for (row, detail) in rows.zip(details) {
         lines.push(row);
-        lines.extend(detail.into_iter().flat_map(|detail| wrap(&clean(&detail.text), "      ")));
+        for detail in detail.into_iter().filter(|detail| !detail.text.is_empty()) {
+            lines.extend(wrap(&clean(&detail.text), "      ").iter().map(|line| paint.tone(line, detail.tone)));
+        }
     }
     lines
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "made for tests; the lint only knows functions with #[test]")]
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::PathBuf,
     sync::{Arc, LazyLock},
@@ -12,12 +13,13 @@ use std::{
 use squall_report::{
     OpenedRun, RunDir, RunRecord, SecondSample, Verdict,
     record::{
-        Duplicated, DurationRecord, Ended, FaultRecord, FeedAccount, FeedFinding, FeedFindingClass, Finding,
-        FindingClass, GatewayRecord, GeneratorRecord, LaneRecord, Ledger, MachineRecord, ProcessRecord,
-        ResourcesRecord, ScenarioRecord, SessionsRecord, TargetRecord,
+        Detected, Duplicated, DurationRecord, Ended, ErrorBudget, Expectation, ExperimentPhase, ExperimentRecord,
+        FaultRecord, FeedAccount, FeedFinding, FeedFindingClass, Finding, FindingClass, GatewayRecord, GeneratorRecord,
+        HealthChange, LaneRecord, Ledger, MachineRecord, PhaseRecord, ProcessRecord, ResourcesRecord, ScenarioRecord,
+        SessionsRecord, Struck, TargetRecord,
     },
-    series::{DepthSample, ProcessSample},
-    statistics::{Registry, Shard, Tally, Totals},
+    series::{DepthSample, ProcessSample, TrendSample},
+    statistics::{Registry, Shard, Tally, Totals, Trend, Unit},
     thresholds::{Phase, ThresholdConfig, Thresholds},
 };
 
@@ -442,6 +444,137 @@ pub(crate) fn killed() -> OpenedRun {
     OpenedRun { path: PathBuf::from("runs").join(&run.record.id), ..run }
 }
 
+/// Forty seconds with two gateways, whose Redis is away for eight of them: noticed, survived, and over soon.
+pub(crate) fn withstood() -> OpenedRun {
+    experiment(true)
+}
+
+/// The same, and it is not over at the end.
+pub(crate) fn gave_way() -> OpenedRun {
+    experiment(false)
+}
+
+fn experiment(held: bool) -> OpenedRun {
+    let mut run = play(&Shape { seconds: 40, per_second: 300, kill_at: None, ..Shape::default() });
+    let (from_ms, to_ms) = (12_300, 20_300);
+    let steady_again_ms = if held { 22_100 } else { 60_000 };
+    let mut random = Random(11);
+    let (mut requests, mut failed) = (0, 0);
+    for second in &mut run.series {
+        let bad = second.t_ms > from_ms && second.t_ms < steady_again_ms + 1_000;
+        let struck = bad && second.t_ms < to_ms + 1_000;
+        let number = 500 + (100.0 * random.next()) as u64;
+        let mut durations = Trend::new();
+        for _ in 0..number {
+            let slow = if bad { 900.0 * random.next() } else { 0.0 };
+            durations.record(((2.0 + 9.0 * random.next() * random.next() + slow) * 1_000.0) as u64);
+        }
+        second.trends.insert("http_req_duration".into(), TrendSample::of(&durations, Unit::Milliseconds).unwrap());
+        second.counters.insert("http_reqs".into(), number);
+        requests += number;
+        if bad {
+            let timeouts = if struck { 60 + (30.0 * random.next()) as u64 } else { 4 };
+            second.errors = [("http_503".into(), timeouts), ("timeout".into(), timeouts / 9)].into();
+            failed += timeouts + timeouts / 9;
+            let published = second.counters.get_mut("tasks_published").unwrap();
+            *published = *published * 2 / 3;
+            second.faults = if struck { vec!["redis-stalls".into()] } else { Vec::new() };
+        }
+        second.health = Some(if bad { "degraded" } else { "healthy" }.into());
+    }
+    let record = &mut run.record;
+    let change = |at_ms, gateway, status: &str, lost: &[&str]| HealthChange {
+        at_ms,
+        gateway,
+        status: status.into(),
+        lost: lost.iter().map(|it| (*it).into()).collect(),
+    };
+    record.health = vec![
+        change(0, 1, "healthy", &[]),
+        change(0, 2, "healthy", &[]),
+        change(13_500, 1, "degraded", &["publish"]),
+        change(13_900, 2, "unreachable", &[]),
+        change(20_900, 1, "healthy", &[]),
+        change(20_950, 2, "draining", &[]),
+    ];
+    if held {
+        record.health.push(change(21_800, 2, "healthy", &[]));
+    }
+    record.faults = vec![FaultRecord {
+        name: "redis-stalls".into(),
+        kind: "toxic".into(),
+        at_ms: from_ms,
+        until_ms: Some(to_ms),
+        detected_ms: Some(12_420),
+        recovered_ms: held.then_some(20_640),
+        detail: "stall between the gateways and Redis, for 8 s".into(),
+        struck: Some(Struck { connections: 12, bytes: 4_404_019 }),
+    }];
+    record.errors = run.series.iter().flat_map(|second| second.errors.clone()).fold(BTreeMap::new(), |mut sum, it| {
+        *sum.entry(it.0).or_default() += it.1;
+        sum
+    });
+    let phase = |phase, from_ms, to_ms, steady_seconds, failed_ratio, p99| PhaseRecord {
+        phase,
+        from_ms,
+        to_ms,
+        seconds: (to_ms - from_ms) / 1_000,
+        steady_seconds,
+        requests_per_s: 549.25,
+        failed_ratio: Some(failed_ratio),
+        latency_p99_ms: Some(p99),
+    };
+    let expectation = |what: &str, found: &str, held| Expectation { what: what.into(), found: found.into(), held };
+    record.scenario.name = "redis-stalls".into();
+    record.experiment = Some(ExperimentRecord {
+        hypothesis:
+            "While Redis stalls nothing that was acknowledged is lost, and five seconds later all is as it was.".into(),
+        steady_state: vec![
+            "http_req_failed rate<0.01".into(),
+            "http_req_duration p(99)<50".into(),
+            "health healthy".into(),
+        ],
+        phases: vec![
+            phase(ExperimentPhase::Before, 0, from_ms, 12, 0.0, 10.4),
+            phase(ExperimentPhase::During, from_ms, to_ms, 0, 0.1384, 892.0),
+            phase(
+                ExperimentPhase::After,
+                to_ms,
+                40_000,
+                if held { 18 } else { 0 },
+                0.0041,
+                if held { 11.2 } else { 887.0 },
+            ),
+        ],
+        expectations: vec![
+            expectation("steady before the fault", "12 of 12 seconds", true),
+            expectation("/health says degraded within 5s", "after 1.20 s", true),
+            expectation("requests still answered during the fault: rate>0.8", "86.2 %", true),
+            expectation(
+                "steady again within 5s after the fault",
+                if held { "after 1.80 s" } else { "not until the end, 19.7 s later" },
+                held,
+            ),
+            expectation("nothing that was acknowledged is lost", "0 lost", true),
+        ],
+        detected: Detected { health_ms: Some(1_200), metrics_ms: held.then_some(1_900), clients_ms: Some(120) },
+        recovered_after_ms: held.then_some(1_800),
+        budget: ErrorBudget {
+            objective: 0.999,
+            total: requests,
+            failed,
+            burned: failed as f64 / (requests as f64 * 0.001),
+            during: [("http_503".into(), 611), ("timeout".into(), 64)].into(),
+        },
+        passed: held,
+    });
+    record.target.gateways = (1..=2)
+        .map(|number| GatewayRecord { url: format!("http://127.0.0.1:4012{number}"), ..GatewayRecord::default() })
+        .collect();
+    record.verdict = Some(Verdict::of(record));
+    run
+}
+
 /// Ctrl-C after four seconds.
 pub(crate) fn interrupted() -> OpenedRun {
     let mut run = play(&Shape { seconds: 4, kill_at: None, ..Shape::default() });
@@ -498,6 +631,14 @@ pub(crate) fn hostile() -> OpenedRun {
     record.faults[0].name = evil.into();
     record.faults[0].detail = evil.into();
     record.thresholds[0].selector = evil.into();
+    record.health = vec![HealthChange { at_ms: 0, gateway: 1, status: evil.into(), lost: vec![evil.into()] }];
+    let mut experiment = gave_way().record.experiment.unwrap();
+    experiment.hypothesis = evil.into();
+    experiment.steady_state = vec![evil.into()];
+    experiment.expectations[3].what = evil.into();
+    experiment.expectations[3].found = evil.into();
+    experiment.budget.during.insert(evil.into(), 9);
+    record.experiment = Some(experiment);
     let finding = &mut record.ledger.as_mut().unwrap().findings[0];
     (finding.task, finding.key, finding.detail) = (evil.into(), Some(evil.into()), evil.into());
     record.sessions.as_mut().unwrap().by_outcome.insert(evil.into(), 1);
@@ -522,6 +663,8 @@ pub(crate) fn all() -> &'static [(&'static str, OpenedRun)] {
             ("passed", passed()),
             ("lossy", lossy()),
             ("several", several()),
+            ("withstood", withstood()),
+            ("gave_way", gave_way()),
             ("slow", slow()),
             ("killed", killed()),
             ("interrupted", interrupted()),

@@ -5,13 +5,13 @@
 
 use std::fmt::Write as _;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::scale::{Mark, Scale, time_marks};
 use crate::record::FaultRecord;
 
 /// The drawing's own units; the page stretches them.
-const WIDTH: f64 = 1000.0;
+pub(super) const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 300.0;
 
 /// How the lines are drawn.
@@ -77,8 +77,23 @@ pub(super) struct Drawn {
 #[derive(Clone, Debug)]
 pub(super) struct Legend {
     pub(super) name: String,
-    pub(super) colour: usize,
+    /// Its colour's in the style sheet.
+    pub(super) class: String,
     pub(super) strength: f64,
+}
+
+/// Where in a drawing a chart lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    pub(super) top: f64,
+    pub(super) height: f64,
+}
+
+impl Frame {
+    /// Of a fraction of the axis, 0 at its lower end.
+    pub(super) fn y(self, fraction: f64) -> f64 {
+        self.top + self.height - fraction * self.height
+    }
 }
 
 /// A fault window: from the injection to its end, and on to the recovery.
@@ -108,50 +123,70 @@ pub(super) fn bands(faults: &[FaultRecord], end_ms: u64) -> Vec<Band> {
         .collect()
 }
 
+/// Across a drawing of that height.
+pub(super) fn draw_bands(bands: &[Band], height: f64, svg: &mut String) {
+    for band in bands {
+        let (x, width, after) = (band.left * 10.0, (band.width * 10.0).max(1.5), band.after * 10.0);
+        let _ = write!(svg, r#"<rect class="band" x="{x:.1}" width="{width:.1}" height="{height}"/>"#);
+        let _ = write!(svg, r#"<rect class="band after" x="{:.1}" width="{after:.1}" height="{height}"/>"#, x + width);
+    }
+}
+
 impl Chart {
+    pub(super) fn has_a_value(&self) -> bool {
+        self.lines.iter().any(|line| line.values.iter().any(Option::is_some))
+    }
+
     /// None when no line has a value.
     pub(super) fn draw(self, faults: &[FaultRecord]) -> Option<Drawn> {
-        if !self.lines.iter().any(|line| line.values.iter().any(Option::is_some)) {
+        if !self.has_a_value() {
             return None;
         }
-        let fractions = self.positions.fractions();
-        let y_marks = self.scale.marks();
+        let frame = Frame { top: 0.0, height: HEIGHT };
         let (x_marks, bands, is_time) = match &self.positions {
             Positions::Time { end_ms, .. } => (time_marks(*end_ms), bands(faults, *end_ms), true),
             Positions::Other { marks, .. } => (marks.clone(), Vec::new(), false),
         };
         let mut svg = format!(r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" aria-hidden="true">"#);
-        for mark in &y_marks {
-            let y = HEIGHT - mark.percent / 100.0 * HEIGHT;
-            let _ = write!(svg, r#"<path class="grid" d="M0 {y:.1}H{WIDTH}"/>"#);
-        }
-        for band in &bands {
-            let (x, width, after) = (band.left * 10.0, (band.width * 10.0).max(1.5), band.after * 10.0);
-            let _ = write!(svg, r#"<rect class="band" x="{x:.1}" width="{width:.1}" height="{HEIGHT}"/>"#);
-            let _ =
-                write!(svg, r#"<rect class="band after" x="{:.1}" width="{after:.1}" height="{HEIGHT}"/>"#, x + width);
-        }
-        match self.shape {
-            Shape::Lines => self.draw_lines(&fractions, &mut svg),
-            Shape::Stack => self.draw_stack(&fractions, &mut svg),
-        }
+        self.draw_grid(frame, &mut svg);
+        draw_bands(&bands, HEIGHT, &mut svg);
+        self.draw_values(frame, &mut svg);
         svg.push_str("</svg>");
-        let legend = self
-            .lines
-            .iter()
-            .map(|line| Legend { name: line.name.clone(), colour: line.colour, strength: line.strength })
-            .collect();
-        let data = self.data(&fractions);
+        let (legend, y_marks, data) = (self.legend().collect(), self.scale.marks(), self.data());
         let (id, title, about) = (self.id, self.title, self.about);
         Some(Drawn { id, title, about, svg, legend, y_marks, x_marks, is_time, data })
     }
 
-    fn draw_lines(&self, fractions: &[f64], svg: &mut String) {
+    pub(super) fn legend(&self) -> impl Iterator<Item = Legend> {
+        let of = |line: &Line| Legend {
+            name: line.name.clone(),
+            class: format!("c{}", line.colour),
+            strength: line.strength,
+        };
+        self.lines.iter().map(of)
+    }
+
+    pub(super) fn draw_grid(&self, frame: Frame, svg: &mut String) {
+        for mark in self.scale.marks() {
+            let y = frame.y(mark.percent / 100.0);
+            let _ = write!(svg, r#"<path class="grid" d="M0 {y:.1}H{WIDTH}"/>"#);
+        }
+    }
+
+    pub(super) fn draw_values(&self, frame: Frame, svg: &mut String) {
+        let fractions = self.positions.fractions();
+        match self.shape {
+            Shape::Lines => self.draw_lines(&fractions, frame, svg),
+            Shape::Stack => self.draw_stack(&fractions, frame, svg),
+        }
+    }
+
+    fn draw_lines(&self, fractions: &[f64], frame: Frame, svg: &mut String) {
         for line in &self.lines {
             let (mut path, mut dots, mut run) = (String::new(), String::new(), Vec::new());
             for (value, x) in line.values.iter().chain([&None]).zip(fractions.iter().chain([&1.0])) {
                 match value {
-                    Some(value) => run.push((x * WIDTH, HEIGHT - self.scale.fraction(*value) * HEIGHT)),
+                    Some(value) => run.push((x * WIDTH, frame.y(self.scale.fraction(*value)))),
                     // A value alone between two gaps has no line; a short stroke with round ends shows it as a dot.
                     None if run.len() == 1 => {
                         let _ = write!(dots, "M{:.1} {:.1}h.01", run[0].0, run[0].1);
@@ -174,13 +209,12 @@ impl Chart {
 
     /// A layer is drawn only where it has a height, from its last zero to its next: a thin line along the axis would
     /// look like a value.
-    fn draw_stack(&self, fractions: &[f64], svg: &mut String) {
+    fn draw_stack(&self, fractions: &[f64], frame: Frame, svg: &mut String) {
         let mut base = vec![0.0; fractions.len()];
         for line in &self.lines {
             let top: Vec<f64> =
                 base.iter().zip(&line.values).map(|(base, value)| base + value.unwrap_or(0.0)).collect();
-            let point =
-                |at: usize, values: &[f64]| (fractions[at] * WIDTH, HEIGHT - self.scale.fraction(values[at]) * HEIGHT);
+            let point = |at: usize, values: &[f64]| (fractions[at] * WIDTH, frame.y(self.scale.fraction(values[at])));
             let mut path = String::new();
             let mut at = 0;
             while at < top.len() {
@@ -205,24 +239,24 @@ impl Chart {
         }
     }
 
-    fn data(&self, fractions: &[f64]) -> String {
-        let round = |value: f64| if value.abs() >= 1000.0 { value.round() } else { (value * 1000.0).round() / 1000.0 };
+    fn data(&self) -> String {
         let words = match &self.positions {
             Positions::Time { at_ms, .. } => at_ms.iter().map(|ms| super::scale::clock(ms / 1000)).collect::<Vec<_>>(),
             Positions::Other { at, .. } => at.iter().map(|(_, word)| word.clone()).collect(),
         };
-        let lines: Vec<_> = self
-            .lines
-            .iter()
-            .map(|line| {
-                let values: Vec<Option<f64>> = line.values.iter().map(|value| value.map(round)).collect();
-                json!({"name": line.name, "colour": line.colour, "strength": line.strength, "values": values})
+        let lines: Vec<_> = self.line_data().collect();
+        script_safe(&json!({"at": self.positions.rounded(), "words": words, "lines": lines}).to_string())
+    }
+
+    pub(super) fn line_data(&self) -> impl Iterator<Item = Value> {
+        let round = |value: f64| if value.abs() >= 1000.0 { value.round() } else { (value * 1000.0).round() / 1000.0 };
+        self.lines.iter().map(move |line| {
+            let values: Vec<Option<f64>> = line.values.iter().map(|value| value.map(round)).collect();
+            json!({
+                "name": line.name, "colour": line.colour, "strength": line.strength,
+                "quantity": self.scale.quantity().name(), "values": values,
             })
-            .collect();
-        let at: Vec<f64> = fractions.iter().map(|at| (at * 10_000.0).round() / 10_000.0).collect();
-        script_safe(
-            &json!({"quantity": self.scale.quantity().name(), "at": at, "words": words, "lines": lines}).to_string(),
-        )
+        })
     }
 }
 
@@ -234,6 +268,11 @@ impl Positions {
             }
             Self::Other { at, .. } => at.iter().map(|(at, _)| *at).collect(),
         }
+    }
+
+    /// For the script, which needs no more than a pixel.
+    pub(super) fn rounded(&self) -> Vec<f64> {
+        self.fractions().into_iter().map(|at| (at * 10_000.0).round() / 10_000.0).collect()
     }
 }
 

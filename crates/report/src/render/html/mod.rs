@@ -5,14 +5,18 @@
 
 mod chart;
 mod charts;
+mod health;
 mod scale;
+mod together;
 
 use askama::Template;
 
 use self::{
     chart::{Band, Drawn, bands},
     charts::Timeline,
+    health::Stretch,
     scale::{Mark, time_marks},
+    together::DrawnTogether,
 };
 use super::sections::{self, Align, Detail, Figure, Section, Tone};
 use crate::{OpenedRun, Verdict, record::Ledger};
@@ -32,6 +36,8 @@ struct Page<'a> {
     account: Vec<Share>,
     lead: Vec<Section>,
     rest: Vec<Section>,
+    /// Of a run with faults; it has the health in it.
+    overview: Option<DrawnTogether>,
     health: Vec<Stretch>,
     health_marks: Vec<Mark>,
     health_bands: Vec<Band>,
@@ -48,23 +54,15 @@ struct Share {
     class: &'static str,
 }
 
-/// Some seconds in which the target said the same of its health.
-struct Stretch {
-    state: String,
-    class: &'static str,
-    left: f64,
-    width: f64,
-}
+/// What stands above the charts: the verdict's reasons.
+const LEAD: [&str; 7] = ["experiment", "phases", "times", "budget", "thresholds", "ledger", "findings"];
 
 /// The whole page.
 #[must_use]
 pub fn html(run: &OpenedRun) -> String {
     let timeline = Timeline::of(run);
     let verdict = run.verdict();
-    let (lead, rest) = sections::all(run, Detail::Full)
-        .into_iter()
-        .partition(|section| matches!(section.id, "thresholds" | "ledger" | "findings"));
-    let health = health(run, timeline.end_ms());
+    let (lead, rest) = sections::all(run, Detail::Full).into_iter().partition(|section| LEAD.contains(&section.id));
     let resolved = &run.record.scenario.resolved;
     let page = Page {
         run,
@@ -84,7 +82,8 @@ pub fn html(run: &OpenedRun) -> String {
         rest,
         health_marks: time_marks(timeline.end_ms()),
         health_bands: bands(&run.record.faults, timeline.end_ms()),
-        health,
+        health: health::of_seconds(run, timeline.end_ms()),
+        overview: charts::overview(run, &timeline),
         charts: charts::all(run, &timeline),
         resolved: if resolved.is_null() { String::new() } else { format!("{resolved:#}") },
         started: run.record.started_at.strftime("%-d %B %Y, %H:%M:%S UTC").to_string(),
@@ -106,29 +105,6 @@ fn account(ledger: &Ledger) -> Vec<Share> {
             class,
         })
         .collect()
-}
-
-fn health(run: &OpenedRun, end_ms: u64) -> Vec<Stretch> {
-    let mut stretches: Vec<Stretch> = Vec::new();
-    for second in &run.series {
-        let Some(state) = &second.health else { continue };
-        let percent = |ms: u64| ms as f64 * 100.0 / end_ms.max(1) as f64;
-        let (left, right) = (percent(second.t_ms.saturating_sub(second.span_ms)), percent(second.t_ms));
-        match stretches.last_mut() {
-            Some(last) if last.state == *state => last.width = right - last.left,
-            _ => stretches.push(Stretch {
-                state: state.clone(),
-                class: match state.as_str() {
-                    "healthy" => "good",
-                    "degraded" | "draining" => "open",
-                    _ => "bad",
-                },
-                left,
-                width: right - left,
-            }),
-        }
-    }
-    stretches
 }
 
 impl Section {

@@ -82,6 +82,13 @@ impl Scale {
         Self { quantity, low, high, logarithmic: true, marks }
     }
 
+    /// With so many marks, where there is little room.
+    pub(super) fn with_at_most(mut self, marks: usize) -> Self {
+        let step = self.marks.len().div_ceil(marks.max(1)).max(1);
+        self.marks = self.marks.into_iter().step_by(step).collect();
+        self
+    }
+
     /// 0 at the lower end, 1 at the upper; what lies outside is moved to the end.
     pub(super) fn fraction(&self, value: f64) -> f64 {
         let value = if self.logarithmic { value.max(1e-9).log10() } else { value };
@@ -159,6 +166,8 @@ mod tests {
             (Scale::linear(Quantity::Bytes, 90.0 * 1024.0 * 1024.0), "0 B | 32 MiB | 64 MiB | 96 MiB"),
             (Scale::logarithmic(Quantity::Milliseconds, 0.4, 2_300.0), "100 µs | 1 ms | 10 ms | 100 ms | 1 s | 10 s"),
             (Scale::logarithmic(Quantity::Milliseconds, 5.0, 5.0), "1 ms | 10 ms"),
+            (Scale::logarithmic(Quantity::Milliseconds, 0.4, 2_300.0).with_at_most(5), "100 µs | 10 ms | 1 s"),
+            (Scale::linear(Quantity::Count, 3.0).with_at_most(5), "0 | 1 | 2 | 3"),
         ] {
             assert_eq!(marks(scale), expected);
         }

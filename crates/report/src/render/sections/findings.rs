@@ -15,7 +15,7 @@ pub(super) fn section(record: &RunRecord, detail: Detail) -> Option<Section> {
         ("key", Align::Left),
         ("what happened", Align::Left),
     ];
-    let mut section = Section::new("findings", "Findings", &columns);
+    let mut section = Section { below: true, ..Section::new("findings", "Findings", &columns) };
     let mut findings: Vec<_> = ledger.findings.iter().collect();
     findings.sort_by_key(|finding| finding.class);
     let shown = if detail == Detail::Short { SHORT } else { usize::MAX };

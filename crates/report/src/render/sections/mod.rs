@@ -5,9 +5,11 @@
 
 mod configuration;
 mod errors;
+mod experiment;
 mod faults;
 mod feed;
 mod findings;
+mod health;
 mod lanes;
 mod latency;
 mod ledger;
@@ -67,11 +69,13 @@ pub(super) struct Section {
     pub(super) rows: Vec<Vec<Cell>>,
     /// Long, and read by few: folded where a rendering can fold.
     pub(super) folded: bool,
+    /// The last column is too long for a line of a terminal, and stands below its row there.
+    pub(super) below: bool,
 }
 
 impl Section {
     pub(super) fn new(id: &'static str, title: &'static str, columns: &[(&'static str, Align)]) -> Self {
-        Self { id, title, note: None, columns: columns.to_vec(), rows: Vec::new(), folded: false }
+        Self { id, title, note: None, columns: columns.to_vec(), rows: Vec::new(), folded: false, below: false }
     }
 
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
@@ -124,6 +128,10 @@ impl Cell {
 pub(super) fn all(run: &OpenedRun, detail: Detail) -> Vec<Section> {
     let record = &run.record;
     [
+        experiment::section(record),
+        experiment::phases(record),
+        experiment::times_taken(record),
+        experiment::budget(record),
         thresholds::section(record),
         ledger::section(record),
         findings::section(record, detail),
@@ -133,6 +141,7 @@ pub(super) fn all(run: &OpenedRun, detail: Detail) -> Vec<Section> {
         sessions::section(record),
         errors::section(record),
         faults::section(record),
+        health::section(record, detail),
         resources::section(record),
         latency::by_tag(record, detail),
         metrics::section(record, detail),

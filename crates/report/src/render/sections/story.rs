@@ -1,11 +1,11 @@
 //! The run in one sentence and in a handful of figures.
 
-use super::Tone;
+use super::{Tone, experiment::noticed};
 use crate::{
     RunRecord, Verdict,
-    record::Ended,
-    render::{duration, thousands},
-    statistics::MetricValues,
+    record::{Ended, ExperimentRecord},
+    render::{amount, duration, thousands, times},
+    statistics::{MetricValues, Unit},
 };
 
 /// A number that belongs at the top of a page.
@@ -20,6 +20,13 @@ pub(in crate::render) struct Figure {
 /// What happened, for somebody who reads nothing else.
 pub(in crate::render) fn story(record: &RunRecord) -> String {
     let mut parts = Vec::new();
+    if let Some(experiment) = &record.experiment {
+        let held = if experiment.passed { "It held." } else { "It did not hold." };
+        match experiment.hypothesis.trim_end_matches('.') {
+            "" => {}
+            supposed => parts.push(format!("Supposed: {supposed}. {held}")),
+        }
+    }
     let target = match (record.target.own, record.target.gateways.len()) {
         (true, 0) => "a gateway of its own".to_owned(),
         (true, several) => format!("{several} gateways of its own on one store"),
@@ -78,6 +85,9 @@ pub(in crate::render) fn story(record: &RunRecord) -> String {
 /// The figures, most important first; only those that the run has.
 pub(in crate::render) fn figures(record: &RunRecord) -> Vec<Figure> {
     let mut figures = Vec::new();
+    if let Some(experiment) = &record.experiment {
+        figures.extend(of_experiment(experiment, !record.faults.is_empty()));
+    }
     let mut figure = |label, value: String, note: String, tone| figures.push(Figure { label, value, note, tone });
     let load_s = record.duration.load_ms as f64 / 1000.0;
     if let Some(ledger) = &record.ledger {
@@ -117,16 +127,47 @@ pub(in crate::render) fn figures(record: &RunRecord) -> Vec<Figure> {
         let success = record.metric("session_success").map(|metric| &metric.values);
         let note = match success {
             Some(MetricValues::Rate { rate, .. }) => {
-                format!("{} succeeded", super::super::amount(*rate, crate::statistics::Unit::Ratio))
+                format!("{} succeeded", amount(*rate, Unit::Ratio))
             }
             _ => format!("{} refused", thousands(sessions.refused)),
         };
         figure("sessions", thousands(sessions.created), note, Tone::Plain);
     }
-    if let Some(slowest) = record.faults.iter().filter_map(|it| Some(it.recovered_ms?.saturating_sub(it.at_ms))).max() {
+    // Of an experiment the time to recover stands above, from the fault's end until all was steady; this would be another one.
+    let slowest = record.faults.iter().filter_map(|it| Some(it.recovered_ms?.saturating_sub(it.at_ms))).max();
+    if let Some(slowest) = slowest.filter(|_| record.experiment.is_none()) {
         let faults = record.faults.len();
         let note = if faults == 1 { "after one fault".to_owned() } else { format!("slowest of {faults} faults") };
         figure("working again", duration(slowest as f64), note, Tone::Plain);
+    }
+    figures
+}
+
+/// Times only when there was a fault to notice.
+fn of_experiment(experiment: &ExperimentRecord, struck: bool) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    let mut figure = |label, value: String, note: String, tone| figures.push(Figure { label, value, note, tone });
+    if struck {
+        match noticed(experiment).as_slice() {
+            [] => figure("time to detect", "not noticed".into(), "by nobody".into(), Tone::Warn),
+            [(first, first_ms), others @ ..] => {
+                let others: String =
+                    others.iter().map(|(who, ms)| format!(", {who} {}", duration(*ms as f64))).collect();
+                figure("time to detect", duration(*first_ms as f64), format!("by {first}{others}"), Tone::Plain);
+            }
+        }
+        match experiment.recovered_after_ms {
+            Some(ms) => {
+                figure("time to recover", duration(ms as f64), "until all was steady again".into(), Tone::Plain);
+            }
+            None => figure("time to recover", "never".into(), "not steady until the end".into(), Tone::Bad),
+        }
+    }
+    let budget = &experiment.budget;
+    if budget.total > 0 {
+        let tone = if budget.burned > 1.0 { Tone::Warn } else { Tone::Plain };
+        let note = format!("{} of {} failed", thousands(budget.failed), thousands(budget.total));
+        figure("error budget burned", times(budget.burned), note, tone);
     }
     figures
 }

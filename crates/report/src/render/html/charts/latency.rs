@@ -41,7 +41,7 @@ pub(super) fn charts(timeline: &Timeline<'_>) -> impl Iterator<Item = Chart> {
 
 /// One second as it is; several as the percentiles of their merged distribution. Without the distributions (another
 /// tool's series) the worst of the seconds, which is what one may say without averaging.
-fn merged(bucket: &[SecondSample], metric: &str) -> Option<TrendSample> {
+pub(super) fn merged(bucket: &[SecondSample], metric: &str) -> Option<TrendSample> {
     let samples: Vec<&TrendSample> = bucket.iter().filter_map(|second| second.trends.get(metric)).collect();
     if let [only] = samples.as_slice() {
         return Some((*only).clone());

@@ -9,12 +9,16 @@ mod distribution;
 mod errors;
 mod latency;
 mod memory;
+mod overview;
 mod sessions;
 mod throughput;
 
 use std::collections::BTreeSet;
 
-use super::chart::{Drawn, Line, Positions};
+use super::{
+    chart::{Drawn, Line, Positions},
+    together::DrawnTogether,
+};
 use crate::{OpenedRun, SecondSample, series::ProcessSample};
 
 /// A chart has at most this many positions.
@@ -93,6 +97,11 @@ impl<'a> Timeline<'a> {
 /// The highest of all values.
 fn peak<'v>(values: impl IntoIterator<Item = &'v Option<f64>>) -> f64 {
     values.into_iter().flatten().copied().fold(0.0, f64::max)
+}
+
+/// What a run with faults begins with.
+pub(super) fn overview(run: &OpenedRun, timeline: &Timeline<'_>) -> Option<DrawnTogether> {
+    overview::drawn(run, timeline)
 }
 
 /// All charts that have something to show, in the order of the page.
