@@ -8,7 +8,7 @@ use serde_json::{Value, from_str};
 use crate::draw::Seed;
 use crate::error::{ConfigError, Error};
 use crate::json::{self, Unknown};
-use crate::spec::ProxySpec;
+use crate::spec::{ProxySpec, ToxicSpec};
 
 /// Seed and bounds. Beside each bound stands what happens when it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,17 @@ pub fn read(text: &str, file: &str) -> Result<Vec<ProxySpec>, ConfigError> {
         proxies.push(proxy);
     }
     Ok(proxies)
+}
+
+/// Reads one toxic as such a file has it: `{"type":"latency","stream":"upstream","attributes":{"latency":100}}`.
+///
+/// # Errors
+/// Says what is wrong; names that nobody knows are.
+pub fn toxic(value: &Value) -> Result<ToxicSpec, String> {
+    json::toxic(value, Unknown::Refused).map_err(|error| match error {
+        Error::BadBody(message) => message,
+        other => other.to_string(),
+    })
 }
 
 #[cfg(test)]

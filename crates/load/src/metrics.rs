@@ -7,7 +7,7 @@ use squall_protocol::{ErrorCode, Priority};
 use squall_report::statistics::{CounterId, GaugeId, RateId, Registry, RegistryError, TrendId};
 use squall_report::thresholds::{OneOrMany, ThresholdConfig, ThresholdSpec, Thresholds};
 
-use crate::scenario::Scenario;
+use crate::scenario::Threshold;
 
 /// Errors without a code from the gateway come first, then the codes.
 const PLAIN_ERRORS: [&str; 6] = ["connect", "timeout", "lost", "protocol", "status", "closed"];
@@ -293,10 +293,10 @@ pub(crate) fn check_threshold(metric: &str, condition: &str) -> Result<(), Strin
     }
 }
 
-/// The scenario's thresholds as the verdict reads them.
-pub(crate) fn thresholds(scenario: &Scenario, registry: &Registry) -> Result<Thresholds, String> {
+/// Thresholds of a scenario as the verdict reads them.
+pub(crate) fn thresholds(thresholds: &[Threshold], registry: &Registry) -> Result<Thresholds, String> {
     let mut config = ThresholdConfig::new();
-    for threshold in &scenario.thresholds {
+    for threshold in thresholds {
         let spec = ThresholdSpec::Full(squall_report::thresholds::FullSpec {
             threshold: threshold.condition.clone(),
             abort_on_fail: threshold.abort_on_fail,

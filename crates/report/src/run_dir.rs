@@ -105,6 +105,12 @@ impl RunDir {
         self.path.join(name)
     }
 
+    /// Where the output of a program of the scenario goes. `name` is letters, digits and a few signs.
+    #[must_use]
+    pub fn process_log_path(&self, name: &str) -> PathBuf {
+        self.path.join(format!("process-{name}.log"))
+    }
+
     /// Writes `run.json` of a run that begins: without an end and without a verdict, whatever the record says.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ pub(crate) struct Cli {
 }
 
 const AFTER: &str = "\
-Exit codes: 0 passed; 1 could not run; 2 usage or configuration; 98 the ledger found a loss; 99 a threshold failed.";
+Exit codes: 0 passed; 1 could not run; 2 usage or configuration; 98 the ledger found a loss; 99 a threshold or an\nexperiment failed.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Run a storm, and say whether everything that was promised was kept.
     Run(RunArgs),
+    /// Do experiments: a fault under load, and whether what was supposed of it held.
+    Chaos(ChaosArgs),
     /// Run the fault proxy: TCP proxies with toxics, set through Toxiproxy's HTTP API.
     Proxy(ProxyArgs),
     /// List the built-in storms.
@@ -255,24 +257,17 @@ impl RunArgs {
             set(&mut scenario.target, &key, value)?;
         }
         let target = match self.target {
-            None => Target::Own {
-                program: std::env::current_exe()?,
-                keep_data: self.keep_data,
-                key_prefix: squall_load::key_prefix(),
-            },
+            None => own_gateway(self.keep_data)?,
             Some(url) => Target::Url { url: url.to_string(), token: self.token, pid: self.pid },
         };
-        let terminal = match (self.plain, self.quiet) {
-            (true, _) => Terminal::Plain,
-            (_, true) => Terminal::None,
-            _ => Terminal::Auto,
-        };
+        let terminal = terminal(self.plain, self.quiet);
         let overrides = Overrides {
             concurrent: self.concurrent,
             duration: self.duration,
             events_per_min: self.events_per_min,
             gateways: self.gateways,
             store: self.store,
+            fault_lasts: None,
         };
         Ok(Plan { scenario, overrides, target, runs_dir: self.out, terminal, seed: self.seed })
     }
@@ -291,6 +286,120 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<(), Usa
     }
     table.insert(rest.to_owned(), value);
     Ok(())
+}
+
+/// `squall chaos`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "An experiment starts a gateway of its own, and a real Redis and PostgreSQL where it needs them and no address is given; \
+    it looks whether all is well before, during and after the fault, and passes or fails.\n\
+    Everything is undone at the end, on Ctrl-C, and by the next run after a crash; squall chaos clear does it now.\n\
+    Exit codes: 0 passed; 99 what was supposed did not hold; 98 something was lost; 2 usage; 1 could not run."
+)]
+pub(crate) struct ChaosArgs {
+    /// An experiment, all of them (all), or what undoes whatever was left behind (clear) [default: list them].
+    name: Option<String>,
+    /// How long the fault lasts [default: what the experiment says].
+    #[arg(value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    seconds: Option<u32>,
+    /// Say what would be done and must hold, and do nothing.
+    #[arg(long)]
+    explain: bool,
+    /// A Redis that is there, instead of one that is started. The run keeps to keys of its own, and removes them at its end.
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// A PostgreSQL that is there, instead of one that is started. Give it a schema of its own: -e archive.schema=chaos.
+    #[arg(long, value_name = "URL")]
+    archive: Option<String>,
+    /// A setting of the gateway, as in its configuration file. May be repeated.
+    #[arg(short = 'e', long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    set: Vec<(String, toml::Value)>,
+    /// Where run directories are made.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    out: PathBuf,
+    /// The seed of everything random; the report says it [default: another one each time].
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// With clear: the fault proxy's API, whose proxies are all opened and freed of toxics.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8474")]
+    api: Endpoint,
+    /// Plain lines of progress, as when this is no terminal.
+    #[arg(long, conflicts_with = "quiet")]
+    plain: bool,
+    /// No progress at all; only the verdict.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// What [`ChaosArgs`] ask for.
+#[derive(Debug)]
+pub(crate) enum Chaos {
+    /// Say which experiments there are.
+    List,
+    /// Say what these do.
+    Explain(Vec<Plan>),
+    /// Do these, one after the other.
+    Do(Vec<Plan>),
+    /// Undo what was left behind, also in the fault proxy that listens there.
+    Clear(Endpoint),
+}
+
+impl ChaosArgs {
+    /// What is to be done.
+    pub(crate) fn chaos(self) -> anyhow::Result<Chaos> {
+        let names: Vec<String> = match self.name.as_deref() {
+            None => return Ok(Chaos::List),
+            Some("clear") => return Ok(Chaos::Clear(self.api)),
+            Some("all") => scenario::experiments().into_iter().map(|(name, _)| name.to_owned()).collect(),
+            Some(name) => vec![name.to_owned()],
+        };
+        let mut plans = Vec::new();
+        for name in names {
+            let mut scenario = scenario::find(&name).map_err(|error| Usage(error.to_string()))?;
+            if scenario.experiment.is_none() {
+                return Err(
+                    Usage(format!("{name} is no experiment: it has no [experiment]; squall run runs it")).into()
+                );
+            }
+            for (key, value) in &self.set {
+                set(&mut scenario.target, key, value.clone())?;
+            }
+            if let Some(url) =
+                self.archive.as_deref().filter(|_| scenario.services.contains(&scenario::Service::Postgres))
+            {
+                check_url(url, "").map_err(|why| Usage(format!("--archive: {why}")))?;
+                set(&mut scenario.target, "archive.url", url.into())?;
+            }
+            let store = self.store.clone().filter(|_| scenario.services.contains(&scenario::Service::Redis));
+            let overrides = Overrides {
+                store,
+                fault_lasts: self.seconds.map(|seconds| Duration::from_secs(seconds.into())),
+                ..Overrides::default()
+            };
+            plans.push(Plan {
+                scenario,
+                overrides,
+                target: own_gateway(false)?,
+                runs_dir: self.out.clone(),
+                terminal: terminal(self.plain, self.quiet),
+                seed: self.seed,
+            });
+        }
+        Ok(if self.explain { Chaos::Explain(plans) } else { Chaos::Do(plans) })
+    }
+}
+
+/// A gateway that the storm starts itself: this program.
+fn own_gateway(keep_data: bool) -> anyhow::Result<Target> {
+    Ok(Target::Own { program: std::env::current_exe()?, keep_data, key_prefix: squall_load::key_prefix() })
+}
+
+const fn terminal(plain: bool, quiet: bool) -> Terminal {
+    match (plain, quiet) {
+        (true, _) => Terminal::Plain,
+        (_, true) => Terminal::None,
+        _ => Terminal::Auto,
+    }
 }
 
 /// `squall proxy`.

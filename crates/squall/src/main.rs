@@ -33,6 +33,7 @@ fn run(cli: Cli) -> anyhow::Result<exit::Exit> {
             let archive = args.archive()?;
             commands::run::run(args.plan()?, archive)
         }
+        Command::Chaos(args) => commands::chaos::chaos(args.chaos()?),
         Command::Proxy(args) => commands::proxy::proxy(args),
         Command::List => Ok(commands::list::list()),
         Command::Report(args) => match &args.against {

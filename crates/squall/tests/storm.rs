@@ -99,11 +99,11 @@ async fn a_kill_in_the_middle_loses_nothing() {
         at = "1500ms"
         for = "300ms"
         [[fault]]
-        kind = "terminate"
+        kind = "drain"
         at = "3s"
         for = "300ms"
         [[fault]]
-        kind = "freeze"
+        kind = "stop"
         at = "4500ms"
         for = "300ms"
         {WORKERS}

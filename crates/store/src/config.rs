@@ -62,7 +62,7 @@ impl Default for Config {
             url: String::new(),
             ca_file: String::new(),
             key_prefix: "squall".to_owned(),
-            timeout_ms: 5_000,
+            timeout_ms: 3_000,
             durability: Durability::Commit,
             interval_ms: 100,
             segment_bytes: 16 << 20,

@@ -43,8 +43,10 @@ pub(crate) struct Run {
     pub(crate) id: String,
     pub(crate) seed: u64,
     pub(crate) clock: Clock,
-    /// The target: one gateway, or several that act as one.
+    /// The target, one gateway or several that act as one, as it is asked about itself: no fault lies in between.
     pub(crate) gateways: Endpoints,
+    /// The target as VUs reach it.
+    pub(crate) ways: Ways,
     /// The target is the storm's own, so that there can be no tasks of others.
     pub(crate) own: bool,
     pub(crate) options: Options,
@@ -69,6 +71,21 @@ pub(crate) struct Run {
     pub(crate) came_back: watch::Sender<u64>,
     /// From the begin of a fault until its effects should be over. Dropped iterations are then the target's doing.
     pub(crate) disturbed: AtomicBool,
+}
+
+/// The target as VUs reach it, which may be through fault proxies.
+#[derive(Clone, Debug)]
+pub(crate) struct Ways {
+    pub(crate) clients: Endpoints,
+    pub(crate) workers: Endpoints,
+    pub(crate) subscribers: Endpoints,
+}
+
+impl From<Endpoints> for Ways {
+    /// As it is, for everybody.
+    fn from(gateways: Endpoints) -> Self {
+        Self { clients: gateways.clone(), workers: gateways.clone(), subscribers: gateways }
+    }
 }
 
 /// From a core to the conductor.

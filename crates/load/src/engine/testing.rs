@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use squall_client::{Endpoint, Options};
+use squall_client::{Endpoint, Endpoints, Options};
 use squall_report::statistics::{Measured, Registry, Shard, Tally, Trend};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -29,11 +29,13 @@ impl Lone {
         let mut registry = Registry::new();
         let ids = Arc::new(Ids::new(&mut registry, &lanes, &[scenario.load[0].name.clone()]).unwrap());
         let registry = Arc::new(registry);
+        let gateways = Endpoints::from(Endpoint::parse("http://127.0.0.1:1").unwrap());
         let run = Arc::new(Run {
             id: "00000000".to_owned(),
             seed: 7,
             clock: Clock::started_ago(Duration::from_secs(60)),
-            gateways: Endpoint::parse("http://127.0.0.1:1").unwrap().into(),
+            ways: gateways.clone().into(),
+            gateways,
             own: true,
             options: Options::default(),
             lanes,

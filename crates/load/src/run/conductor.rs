@@ -18,11 +18,13 @@ use super::settle::{Settled, Wanted};
 use super::{Finished, account, outcome, settle};
 use crate::engine::{FromCore, Handle, Leaves, PANICKED, Run, ToCore};
 use crate::error::Result;
-use crate::faults::{FaultKind, Step, Timeline};
+use crate::experiment::{Judge, Noticed};
+use crate::faults::{Step, Timeline};
 use crate::live::{Live, View};
 use crate::metrics::{self, Ids};
+use crate::rig::Rig;
 use crate::scenario::{Load, Scenario, show_span};
-use crate::target::{Act, Crew, Fleet, Heard, Look, Sampler, Samplers, Watcher};
+use crate::target::{Changed, Crew, Fleet, Heard, Look, Sampler, Samplers, Vigil, Watcher};
 use crate::workloads::Workload;
 
 /// After a target worked again, so long its backlog may still show.
@@ -30,6 +32,11 @@ const AFTERMATH: Duration = Duration::from_secs(3);
 
 /// A fault that begins so much later than planned is told to be late.
 const WORTH_TELLING: Duration = Duration::from_millis(100);
+
+/// Changes of health that are written down at most.
+const MOST_CHANGES: usize = 1_000;
+/// A second that ends so long after the load has still been one of it.
+const TICK_MAY_BE_LATE: Duration = Duration::from_millis(300);
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +51,9 @@ pub(super) struct Conductor {
     pub(super) ids: Arc<Ids>,
     pub(super) scenario: Scenario,
     pub(super) thresholds: Thresholds,
+    /// Of an experiment.
+    pub(super) judge: Option<Judge>,
+    pub(super) noticed: Noticed,
     pub(super) totals: Totals,
     pub(super) record: RunRecord,
     pub(super) dir: RunDir,
@@ -63,7 +73,7 @@ pub(super) struct Conductor {
     recovered: Option<Instant>,
     looks: watch::Receiver<Look>,
     target: Samplers,
-    /// Gateways that are not back yet from the fault that is being taken back.
+    /// How many have yet to tell that the fault which is being taken back is over for them.
     to_return: usize,
     storm: Sampler,
     errors: Vec<String>,
@@ -74,7 +84,8 @@ pub(super) struct Conductor {
 enum Event {
     Second,
     Core(Option<FromCore>),
-    Gateway(Option<Heard>),
+    Heard(Option<Heard>),
+    Changed(Option<Changed>),
     FaultDue,
     LoadTimeIsUp,
     Settled(Settled),
@@ -88,6 +99,7 @@ impl Conductor {
         ids: Arc<Ids>,
         scenario: Scenario,
         thresholds: Thresholds,
+        judge: Option<Judge>,
         totals: Totals,
         record: RunRecord,
         dir: RunDir,
@@ -98,8 +110,8 @@ impl Conductor {
         let cores = handles.len();
         let spare = || Some(Box::new(Tally::new(totals.registry())));
         let faults = scenario.fault.iter().enumerate().map(|(index, fault)| FaultRecord {
-            name: format!("{}-{}", fault.kind.as_str(), index + 1),
-            kind: fault.kind.as_str().to_owned(),
+            name: format!("{}-{}", fault.deed.kind(), index + 1),
+            kind: fault.deed.kind().to_owned(),
             at_ms: fault.at.as_millis() as u64,
             detail: fault.describe(scenario.gateways),
             ..FaultRecord::default()
@@ -127,6 +139,8 @@ impl Conductor {
             ids,
             scenario,
             thresholds,
+            judge,
+            noticed: Noticed::default(),
             totals,
             record,
             dir,
@@ -139,6 +153,7 @@ impl Conductor {
     pub(super) async fn conduct(
         mut self,
         fleet: Option<Fleet>,
+        rig: Rig,
         cancel: CancellationToken,
         begun: Instant,
     ) -> Result<Finished> {
@@ -148,10 +163,16 @@ impl Conductor {
             self.looks = receiver;
             tokio::spawn(Watcher::new(&self.run.gateways).watch(looks, stop_looking.clone()));
         }
-        let (heard, from_gateway) = mpsc::channel(16);
+        let (tell, changes) = mpsc::channel(64);
+        // Without faults nothing is expected to change, and to ask so often would be a load of its own.
+        let watched = self.scenario.needs_gateway() && !self.scenario.fault.is_empty();
+        let vigil = watched.then(|| Vigil::keep(&self.run.gateways, self.run.clock, &tell, &stop_looking));
+        drop(tell);
+        let (heard, from_crew) = mpsc::channel(16);
         let crew = fleet.map(|fleet| fleet.live(self.run.clock, &heard)).unwrap_or_default();
+        let crew = crew.with(rig, self.run.clock, &heard);
         drop(heard);
-        let settled = self.watch_over(from_gateway, &crew, &cancel).await;
+        let settled = self.watch_over(from_crew, changes, &crew, &cancel).await;
         self.note_faults_not_done();
         self.stop_cores().await;
         self.close_last_second();
@@ -159,6 +180,9 @@ impl Conductor {
         let accounted = account::settle_accounts(&mut self, settled).await;
         self.note_other_durability().await;
         stop_looking.cancel();
+        if let Some(vigil) = vigil {
+            vigil.end().await;
+        }
         crew.stop().await;
         self.record.duration.total_ms = begun.elapsed().as_millis() as u64;
         outcome::conclude(self, accounted)
@@ -167,7 +191,8 @@ impl Conductor {
     /// Load, then settle. Answers whether the lanes became quiet.
     async fn watch_over(
         &mut self,
-        mut from_gateway: mpsc::Receiver<Heard>,
+        mut from_crew: mpsc::Receiver<Heard>,
+        mut changes: mpsc::Receiver<Changed>,
         crew: &Crew,
         cancel: &CancellationToken,
     ) -> bool {
@@ -200,7 +225,8 @@ impl Conductor {
             let event = tokio::select! {
                 _ = every.tick() => Event::Second,
                 event = self.from_cores.recv() => Event::Core(event),
-                heard = from_gateway.recv(), if !from_gateway.is_closed() || !from_gateway.is_empty() => Event::Gateway(heard),
+                heard = from_crew.recv(), if !from_crew.is_closed() || !from_crew.is_empty() => Event::Heard(heard),
+                changed = changes.recv(), if !changes.is_closed() || !changes.is_empty() => Event::Changed(changed),
                 () = tokio::time::sleep(fault_wait.unwrap_or_default()), if fault_wait.is_some() => Event::FaultDue,
                 () = tokio::time::sleep(load_wait), if phase == Phase::Load && only_consumers && !load_over => Event::LoadTimeIsUp,
                 settled = async { match settling.as_mut() { Some(it) => it.await, None => std::future::pending().await } } => {
@@ -225,7 +251,7 @@ impl Conductor {
                     }
                     return false;
                 }
-                Event::Gateway(Some(Heard::Broken(why))) => {
+                Event::Heard(Some(Heard::Broken(why))) => {
                     self.fail(why);
                     broken = true;
                     self.timeline.over();
@@ -236,8 +262,9 @@ impl Conductor {
                         return false;
                     }
                 }
-                Event::Gateway(Some(heard)) => self.gateway(heard),
-                Event::Gateway(None) | Event::LoadTimeIsUp => {}
+                Event::Heard(Some(heard)) => self.heard(heard),
+                Event::Changed(Some(changed)) => self.changed(changed),
+                Event::Heard(None) | Event::Changed(None) | Event::LoadTimeIsUp => {}
                 Event::FaultDue => self.faults_due(crew).await,
                 Event::Settled(settled) => {
                     self.followed(settled);
@@ -336,7 +363,7 @@ impl Conductor {
         while let Some(step) = self.timeline.due(self.run.clock.elapsed()) {
             match step {
                 Step::Begin(index) => {
-                    let planned = self.scenario.fault[index];
+                    let planned = self.scenario.fault[index].clone();
                     let late = self.run.clock.elapsed().saturating_sub(planned.at);
                     if late >= WORTH_TELLING {
                         let detail = &mut self.record.faults[index].detail;
@@ -351,40 +378,58 @@ impl Conductor {
                     // Whoever sees the new fault also sees that it has not ended.
                     self.run.fault.store(index as u64, Ordering::Release);
                     self.live.say(&planned.describe(self.scenario.gateways));
-                    crew.act(planned.whom, Act::Begin(index, planned.kind)).await;
+                    crew.act(index, &planned.deed, true).await;
                 }
-                Step::End(index) => {
-                    let planned = self.scenario.fault[index];
-                    self.to_return = crew.act(planned.whom, Act::End(index, planned.kind)).await;
-                }
+                Step::End(index) => self.to_return = crew.act(index, &self.scenario.fault[index].deed, false).await,
             }
         }
     }
 
-    fn gateway(&mut self, heard: Heard) {
+    fn heard(&mut self, heard: Heard) {
         match heard {
-            Heard::Begun { fault: index, gateway, at_us } => {
+            Heard::Begun { fault: index, at_us, down } => {
                 self.record.faults[index].at_ms = at_us / 1000;
-                if self.scenario.fault[index].kind != FaultKind::Freeze {
+                if let Some(gateway) = down {
                     self.target.follow(gateway, None);
                 }
             }
-            Heard::Ended { fault: index, gateway, at_us, pid, blemish } => {
+            Heard::Ended { fault: index, at_us, back, blemish, struck } => {
                 if let Some(blemish) = blemish {
                     self.note_once(blemish);
                 }
-                if self.scenario.fault[index].kind != FaultKind::Freeze {
+                if let Some((gateway, pid)) = back {
                     self.restarted(gateway, pid);
                 }
                 self.run.came_back.send_modify(|times| *times += 1);
+                self.record.faults[index].struck = struck;
                 self.to_return = self.to_return.saturating_sub(1);
                 if self.to_return == 0 {
                     self.record.faults[index].until_ms = Some(at_us / 1000);
                     self.run.fault_ended_us.store(at_us, Ordering::Relaxed);
                     self.timeline.over();
+                    if back.is_none() {
+                        self.live.say("the fault is over");
+                    }
                 }
             }
             Heard::Broken(why) => self.fail(why),
+        }
+    }
+
+    fn changed(&mut self, changed: Changed) {
+        match changed {
+            Changed::Health(change) => {
+                // A gateway that goes back and forth without end is told of so often that everybody has understood.
+                if self.record.health.len() < MOST_CHANGES {
+                    self.record.health.push(change);
+                }
+            }
+            Changed::Ailing { at_ms } => {
+                let begun = self.record.faults.first().filter(|_| self.timeline.not_begun() > 0);
+                if begun.is_some_and(|fault| at_ms >= fault.at_ms) {
+                    self.noticed.metrics_ms.get_or_insert(at_ms);
+                }
+            }
         }
     }
 
@@ -448,6 +493,9 @@ impl Conductor {
             self.note_once(format!("the series is incomplete: {error}"));
         }
         self.show(phase, at, &sample);
+        if phase == Phase::Load && at <= self.scenario.duration() + TICK_MAY_BE_LATE {
+            self.judge_second(at.saturating_sub(span), at, &sample);
+        }
         if phase == Phase::Load && self.thresholds.may_abort() && !self.stopping() {
             let results = self.thresholds.evaluate(
                 self.totals.registry(),
@@ -461,6 +509,21 @@ impl Conductor {
                 self.timeline.cut_short();
                 self.run.stop_load.cancel();
             }
+        }
+    }
+
+    /// The experiment sees it too, and may say that it is enough.
+    fn judge_second(&mut self, from: Duration, to: Duration, sample: &SecondSample) {
+        let Some(judge) = &mut self.judge else { return };
+        let span_ms = (from.as_millis() as u64, to.as_millis() as u64);
+        let seen = (&**self.totals.registry(), self.totals.second());
+        let faults = (self.record.faults.as_slice(), self.timeline.not_begun());
+        let enough = judge.second(seen, span_ms, faults, sample.health.as_deref(), &sample.errors);
+        if let Some(why) = enough.filter(|_| !self.stopping()) {
+            self.live.say(&format!("ending early: the experiment's abort condition: {why}"));
+            self.record.ended = Ended::Aborted;
+            self.timeline.cut_short();
+            self.run.stop_load.cancel();
         }
     }
 

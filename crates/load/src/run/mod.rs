@@ -20,12 +20,15 @@ use tokio_util::sync::CancellationToken;
 
 use self::conductor::Conductor;
 pub(crate) use self::conductor::Phase;
-use crate::engine::{self, Clock, Comparison, Followers, Run};
+use crate::engine::{self, Clock, Comparison, Followers, Run, Ways};
 use crate::error::{Error, Result};
+use crate::experiment::Judge;
+use crate::faults::Link;
 use crate::live::Live;
 use crate::metrics::{self, Ids};
+use crate::rig::Rig;
 use crate::scenario::{Overrides, Scenario, show_span, without_password};
-use crate::target::{Fleet, Setup, is_process, machine};
+use crate::target::{Fleet, Setup, Urls, is_process, machine};
 
 /// What is to be run.
 #[derive(Clone, Debug)]
@@ -135,8 +138,9 @@ pub async fn run(plan: Plan, cancel: CancellationToken) -> Result<Finished> {
     let begun = std::time::Instant::now();
     let mut scenario = plan.scenario;
     plan.overrides.apply(&mut scenario)?;
-    if !scenario.fault.is_empty() && matches!(plan.target, Target::Url { .. }) {
-        let message = "has faults, and they are done to a gateway that the storm starts itself: leave out --target";
+    let needs_own = !scenario.services.is_empty() || scenario.fault.iter().any(|fault| fault.deed.needs_own_gateway());
+    if needs_own && matches!(plan.target, Target::Url { .. }) {
+        let message = "has faults or services that need a gateway which the storm starts itself: leave out --target";
         return Err(Error::Usage(format!("scenario {:?} {message}", scenario.name)));
     }
     if matches!(plan.target, Target::Own { .. }) {
@@ -147,7 +151,10 @@ pub async fn run(plan: Plan, cancel: CancellationToken) -> Result<Finished> {
     let mut registry = Registry::new();
     let ids = Ids::new(&mut registry, &lanes, &loads).map_err(|error| Error::Usage(error.to_string()))?;
     let registry = Arc::new(registry);
-    let thresholds = metrics::thresholds(&scenario, &registry).map_err(|message| usage(&scenario, &message))?;
+    let thresholds = metrics::thresholds(&scenario.thresholds, &registry);
+    let thresholds = thresholds.map_err(|message| usage(&scenario, &message))?;
+    let judge = scenario.experiment.clone().map(|experiment| Judge::new(experiment, &registry)).transpose();
+    let judge = judge.map_err(|message| usage(&scenario, &message))?;
     if let Target::Url { url, token, .. } = &plan.target {
         endpoint(url, token.as_deref()).map_err(|error| Error::Usage(error.to_string()))?;
     }
@@ -180,8 +187,11 @@ pub async fn run(plan: Plan, cancel: CancellationToken) -> Result<Finished> {
     };
     dir.begin(&record).map_err(run_dir_error)?;
 
-    let connected = connect(&plan.target, &scenario, &dir, &mut record).await;
-    let Connected { fleet, gateways, feed_begun } = match connected {
+    for line in crate::rig::restore() {
+        record.notes.push(line);
+    }
+    let connected = connect(&plan.target, &mut scenario, &dir, &mut record).await;
+    let Connected { fleet, rig, gateways, ways, feed_begun } = match connected {
         Ok(connected) => connected,
         Err(error) => {
             record.ended = Ended::Failed { message: error.to_string() };
@@ -197,6 +207,7 @@ pub async fn run(plan: Plan, cancel: CancellationToken) -> Result<Finished> {
         seed,
         clock: Clock::starting_in(RUN_UP),
         gateways,
+        ways,
         own: record.target.own,
         options: Options { request_timeout: Duration::from_secs(10), ..Options::default() },
         lanes,
@@ -222,15 +233,16 @@ pub async fn run(plan: Plan, cancel: CancellationToken) -> Result<Finished> {
     };
     let live = Live::new(plan.terminal, &scenario, &against, dir.path());
     let totals = Totals::new(registry);
-    let conductor = Conductor::new(run, ids, scenario, thresholds, totals, record, dir, live, handles, from_cores);
-    conductor.conduct(fleet, cancel, begun).await
+    let conductor =
+        Conductor::new(run, ids, scenario, thresholds, judge, totals, record, dir, live, handles, from_cores);
+    conductor.conduct(fleet, rig, cancel, begun).await
 }
 
 /// Whether the own gateways can be started on the store that the scenario names.
 fn check_store(scenario: &Scenario) -> Result<()> {
     let several = scenario.gateways > 1;
     match scenario.store_url() {
-        None if several => {
+        None if several && !scenario.has_redis() => {
             let message = "gateways need a store that they share, and the embedded store belongs to one process: name a Redis \
                            with --store redis://HOST:PORT";
             Err(usage(scenario, &format!("{} {message}", scenario.gateways)))
@@ -289,6 +301,7 @@ fn scenario_record(scenario: &Scenario, overrides: &Overrides) -> ScenarioRecord
     note("--events-per-min", overrides.events_per_min.map(|it| it.to_string()));
     note("--gateways", overrides.gateways.map(|it| it.to_string()));
     note("--store", overrides.store.as_deref().map(without_password));
+    note("SECONDS", overrides.fault_lasts.map(show_span));
     ScenarioRecord {
         name: scenario.name.clone(),
         description: scenario.description.clone(),
@@ -319,14 +332,18 @@ fn without_secrets(mut value: serde_json::Value) -> serde_json::Value {
 /// Somebody to storm.
 struct Connected {
     fleet: Option<Fleet>,
+    rig: Rig,
     gateways: Endpoints,
+    ways: Ways,
     /// Where the feed stands; 0 when nobody asked.
     feed_begun: u64,
 }
 
 /// Starts the own gateways, or looks whether the other one is there.
-async fn connect(target: &Target, scenario: &Scenario, dir: &RunDir, record: &mut RunRecord) -> Result<Connected> {
+async fn connect(target: &Target, scenario: &mut Scenario, dir: &RunDir, record: &mut RunRecord) -> Result<Connected> {
     let bad = |error: squall_client::endpoint::BadEndpoint| Error::Target(error.to_string());
+    let mut rig = Rig::build(scenario, record.seed, |process| dir.process_log_path(process)).await?;
+    let scenario = &*scenario;
     let (fleet, gateways) = match target {
         Target::Own { program, keep_data, key_prefix } => {
             let store = scenario.store_url().map(without_password);
@@ -335,7 +352,14 @@ async fn connect(target: &Target, scenario: &Scenario, dir: &RunDir, record: &mu
             record.target.key_prefix = store.as_ref().map(|_| key_prefix.clone());
             // Written down before there are any keys: of a run that is killed this is all that tells which they are.
             dir.begin(record).map_err(|error| Error::RunDir(error.to_string()))?;
-            let setup = Setup { program, keep: *keep_data, key_prefix, scenario };
+            let mut urls = Vec::new();
+            for gateway in 1..=scenario.gateways {
+                let store = rig.url_for(scenario, Link::Redis, gateway).await?;
+                let archive = rig.url_for(scenario, Link::Postgres, gateway).await?;
+                urls.push(Urls { store, archive });
+            }
+            let journal = rig.journal();
+            let setup = Setup { program, keep: *keep_data, key_prefix, scenario, urls, journal };
             let fleet = Fleet::start(&setup, |number| dir.target_log_path(number)).await?;
             let endpoints =
                 fleet.each().map(|(url, _)| Endpoint::parse(url)).collect::<std::result::Result<Vec<_>, _>>();
@@ -381,7 +405,10 @@ async fn connect(target: &Target, scenario: &Scenario, dir: &RunDir, record: &mu
     } else {
         http.connect().await.map_err(|error| Error::Target(error.to_string()))?;
     }
-    Ok(Connected { fleet, gateways, feed_begun })
+    let clients = rig.way(scenario, Link::Clients, &gateways).await?.unwrap_or_else(|| gateways.clone());
+    let workers = rig.way(scenario, Link::Workers, &gateways).await?.unwrap_or_else(|| clients.clone());
+    let subscribers = rig.way(scenario, Link::Subscribers, &gateways).await?.unwrap_or_else(|| clients.clone());
+    Ok(Connected { fleet, rig, gateways, ways: Ways { clients, workers, subscribers }, feed_begun })
 }
 
 #[cfg(test)]

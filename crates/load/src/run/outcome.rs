@@ -149,6 +149,9 @@ pub(super) fn conclude(mut conductor: Conductor, accounted: Option<Accounted>) -
     if record.ledger.is_none() && scenario.has_ledger() {
         record.notes.push("nobody works in this scenario, so its tasks are not accounted for".to_owned());
     }
+    if let Some(judge) = conductor.judge.take() {
+        record.experiment = Some(judge.conclude(&registry, &record, conductor.noticed));
+    }
     if let Some(overridden) = shorter(&record) {
         record.notes.push(overridden);
     }

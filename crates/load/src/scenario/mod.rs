@@ -1,6 +1,8 @@
 //! Scenarios: what to do to a target, for how long, with which faults, and what must hold. One TOML file each; the built-in
 //! ones are also the examples. Reading and explaining are done here; carrying out is the business of `run`.
 
+mod around;
+mod built_in;
 mod explain;
 mod overrides;
 mod read;
@@ -9,6 +11,8 @@ pub(crate) mod source;
 use std::path::Path;
 use std::time::Duration;
 
+pub use around::{Process, Proxy, Service};
+pub use built_in::{built_in, experiments, list};
 pub use explain::explain;
 pub use overrides::Overrides;
 use serde::Serialize;
@@ -17,7 +21,8 @@ pub use source::{ScenarioError, parse_span, show_span};
 
 use crate::error::{Error, Result};
 use crate::executors::Executor;
-use crate::faults::Fault;
+use crate::experiment::Experiment;
+use crate::faults::{Fault, Link};
 use crate::workloads::Workload;
 
 /// A scenario as read.
@@ -36,6 +41,15 @@ pub struct Scenario {
     /// Settings of the own gateway, over its defaults: the sections of `squall.toml`.
     #[serde(skip_serializing_if = "toml::Table::is_empty")]
     pub target: toml::Table,
+    /// Servers that are started for the own gateways, where no address is given for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Service>,
+    /// Programs that are started before everything else.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub process: Vec<Process>,
+    /// Fault proxies besides those that lie before and behind own gateways.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proxy: Vec<Proxy>,
     /// The loads, in the order of the file.
     pub load: Vec<Load>,
     /// The faults, in the order of time.
@@ -44,6 +58,9 @@ pub struct Scenario {
     pub thresholds: Vec<Threshold>,
     /// Limits on the generator's own misbehaviour.
     pub generator: Generator,
+    /// What is supposed to hold while a fault lasts, and after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<Experiment>,
     /// Where it came from: the file, or `built-in`.
     #[serde(skip)]
     pub file: String,
@@ -117,32 +134,6 @@ const fn is_one(number: &u32) -> bool {
 /// Own gateways at most.
 pub(crate) const MOST_GATEWAYS: u32 = 16;
 
-/// Name and text of the built-in scenarios.
-const BUILT_IN: [(&str, &str); 5] = [
-    ("demo", include_str!("../../../../scenarios/demo.toml")),
-    ("light", include_str!("../../../../scenarios/light.toml")),
-    ("medium", include_str!("../../../../scenarios/medium.toml")),
-    ("heavy", include_str!("../../../../scenarios/heavy.toml")),
-    ("several", include_str!("../../../../scenarios/several.toml")),
-];
-
-/// Name and description of every built-in scenario.
-#[must_use]
-pub fn list() -> Vec<(&'static str, String)> {
-    let describe = |(name, text)| Some((name, read::read(name, text).ok()?.description));
-    BUILT_IN.into_iter().filter_map(describe).collect()
-}
-
-/// A built-in scenario, or `None` when there is none of that name.
-#[must_use]
-pub fn built_in(name: &str) -> Option<Scenario> {
-    let (name, text) = BUILT_IN.into_iter().find(|(own, _)| *own == name)?;
-    // The test below reads each of them.
-    let mut scenario = read::read(name, text).ok()?;
-    scenario.file = "built-in".to_owned();
-    Some(scenario)
-}
-
 /// Reads a scenario from a text; `file` is what it is called in errors.
 ///
 /// # Errors
@@ -173,8 +164,7 @@ pub fn find(name_or_path: &str) -> Result<Scenario> {
     if path.exists() || path.extension().is_some() || name_or_path.contains('/') {
         return parse_file(path);
     }
-    let names: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
-    Err(Error::Usage(source::unknown("scenario", name_or_path, &names) + " (or the path of a TOML file)"))
+    Err(Error::Usage(source::unknown("scenario", name_or_path, &built_in::names()) + " (or the path of a TOML file)"))
 }
 
 impl Scenario {
@@ -190,6 +180,15 @@ impl Scenario {
         of_loads(|workload| !workload.is_consumer()).or_else(|| of_loads(|_| true)).unwrap_or_default()
     }
 
+    /// Lets the load last so long: start times and stages keep their place in proportion, faults theirs.
+    pub(crate) fn last(&mut self, duration: Duration) {
+        let factor = duration.as_secs_f64() / self.duration().as_secs_f64().max(0.001);
+        for load in &mut self.load {
+            load.start_time = load.start_time.mul_f64(factor);
+            load.executor.stretch(factor);
+        }
+    }
+
     /// The Redis that the own gateways use; `None` for the embedded store.
     #[must_use]
     pub fn store_url(&self) -> Option<&str> {
@@ -199,8 +198,37 @@ impl Scenario {
     /// A setting of the own gateways' store that is a text, and not an empty one.
     #[must_use]
     pub fn store_setting(&self, name: &str) -> Option<&str> {
-        let text = self.target.get("store")?.get(name)?.as_str()?;
+        self.setting("store", name)
+    }
+
+    /// The PostgreSQL of the own gateways' archive.
+    #[must_use]
+    pub fn archive_url(&self) -> Option<&str> {
+        self.setting("archive", "url")
+    }
+
+    fn setting(&self, section: &str, name: &str) -> Option<&str> {
+        let text = self.target.get(section)?.get(name)?.as_str()?;
         (!text.is_empty()).then_some(text)
+    }
+
+    /// Sets a setting of the own gateways to a text.
+    pub(crate) fn set(&mut self, section: &str, name: &str, text: String) {
+        let section = self.target.entry(section).or_insert_with(|| toml::Table::new().into());
+        if let Some(section) = section.as_table_mut() {
+            section.insert(name.to_owned(), text.into());
+        }
+    }
+
+    /// Whether the own gateways have a Redis, given or started for them.
+    #[must_use]
+    pub fn has_redis(&self) -> bool {
+        self.store_url().is_some() || self.services.contains(&Service::Redis)
+    }
+
+    /// Whether one of the faults is in a proxy of this kind.
+    pub(crate) fn has_faults_in(&self, link: &Link) -> bool {
+        self.fault.iter().any(|fault| fault.deed.links().contains(link))
     }
 
     /// Whether tasks are published.
@@ -225,16 +253,6 @@ impl Scenario {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn built_in_scenarios_can_be_read() {
-        for (name, text) in BUILT_IN {
-            let scenario = parse(name, text).unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(scenario.name, name);
-            assert!(!scenario.thresholds.is_empty(), "{name} promises nothing");
-        }
-        assert_eq!(list().len(), BUILT_IN.len());
-    }
 
     #[test]
     fn an_unknown_name_is_told_the_nearest() {

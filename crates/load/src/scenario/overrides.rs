@@ -27,6 +27,9 @@ pub struct Overrides {
     /// The Redis that they share, as `redis://…` or `rediss://…`.
     #[serde(skip)]
     pub store: Option<String>,
+    /// How long each fault lasts. The load lasts so much longer or shorter.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_as_text")]
+    pub fault_lasts: Option<Duration>,
 }
 
 fn some_as_text<S: serde::Serializer>(span: &Option<Duration>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
@@ -54,6 +57,9 @@ impl Overrides {
         }
         if let Some(url) = &self.store {
             set_store(scenario, url)?;
+        }
+        if let Some(lasts) = self.fault_lasts {
+            set_fault_lasts(scenario, lasts)?;
         }
         if let Some(duration) = self.duration {
             self.stretch(scenario, duration)?;
@@ -85,10 +91,7 @@ impl Overrides {
             return Err(Error::Usage("--duration must be at least 100ms".to_owned()));
         }
         let factor = duration.as_secs_f64() / usual.as_secs_f64();
-        for load in &mut scenario.load {
-            load.start_time = load.start_time.mul_f64(factor);
-            load.executor.stretch(factor);
-        }
+        scenario.last(duration);
         for fault in &mut scenario.fault {
             fault.at = fault.at.mul_f64(factor);
         }
@@ -101,15 +104,31 @@ impl Overrides {
     }
 }
 
+fn set_fault_lasts(scenario: &mut Scenario, lasts: Duration) -> Result<()> {
+    if lasts < Duration::from_secs(1) {
+        return Err(Error::Usage("a fault must last a second at least".to_owned()));
+    }
+    let ms = |span: Duration| span.as_millis() as i64;
+    let mut shift_ms = 0;
+    let shifted = |span: Duration, by_ms: i64| Duration::from_millis((ms(span) + by_ms).max(0) as u64);
+    for fault in &mut scenario.fault {
+        fault.at = shifted(fault.at, shift_ms);
+        if !fault.deed.ends_by_itself() {
+            shift_ms += ms(lasts) - ms(fault.lasts);
+            fault.lasts = lasts;
+        }
+    }
+    let usual = scenario.duration();
+    scenario.last(shifted(usual, shift_ms));
+    Ok(())
+}
+
 fn set_store(scenario: &mut Scenario, url: &str) -> Result<()> {
     if !(url.starts_with("redis://") || url.starts_with("rediss://")) {
         let url = without_password(url);
         return Err(Error::Usage(format!("--store must be redis://HOST:PORT, or rediss:// for TLS, not {url:?}")));
     }
-    let store = scenario.target.entry("store").or_insert_with(|| toml::Table::new().into());
-    if let Some(store) = store.as_table_mut() {
-        store.insert("url".to_owned(), url.into());
-    }
+    scenario.set("store", "url", url.to_owned());
     Ok(())
 }
 
@@ -172,6 +191,17 @@ mod tests {
         let (usual, at) = (scenario.duration(), scenario.fault[0].at);
         Overrides { duration: Some(usual / 2), ..Overrides::default() }.apply(&mut scenario).unwrap();
         assert_eq!(scenario.fault[0].at, at / 2);
+    }
+
+    #[test]
+    fn a_longer_fault_makes_a_longer_load() {
+        let mut scenario = built_in("redis-down").unwrap();
+        let (usual, at, lasts) = (scenario.duration(), scenario.fault[0].at, scenario.fault[0].lasts);
+        let longer = Overrides { fault_lasts: Some(lasts + Duration::from_secs(5)), ..Overrides::default() };
+        longer.apply(&mut scenario).unwrap();
+        assert_eq!(scenario.fault[0].at, at);
+        assert_eq!(scenario.fault[0].lasts, lasts + Duration::from_secs(5));
+        assert_eq!(scenario.duration(), usual + Duration::from_secs(5));
     }
 
     #[test]

@@ -5,10 +5,12 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::built_in::names;
 use super::source::{self, Located, Section, Source};
-use super::{Generator, Load, MOST_GATEWAYS, Scenario, ScenarioError, Threshold};
+use super::{Generator, Load, MOST_GATEWAYS, Process, Proxy, Scenario, ScenarioError, Service, Threshold, built_in};
 use crate::executors::Executor;
-use crate::faults::{self, Fault};
+use crate::experiment::Experiment;
+use crate::faults::{self, Deed, Fault, Link, Subject};
 use crate::workloads::Workload;
 
 type Result<T> = std::result::Result<T, ScenarioError>;
@@ -26,11 +28,15 @@ pub(super) fn read(file: &str, text: &str) -> Result<Scenario> {
 
     let name = read_name(&mut top)?.ok_or_else(|| source.error(0, "`name` is missing"))?.value;
     let description = top.text("description")?.map(|it| it.value).unwrap_or_default();
-    let settle = top.span("settle")?.unwrap_or(Duration::from_secs(30));
+    let base = read_base(&mut top)?;
+    let settle = top.span("settle")?.unwrap_or_else(|| base.as_ref().map_or(SETTLE, |base| base.settle));
 
     let gateways = top.whole("gateways", 1, MOST_GATEWAYS.into())?.unwrap_or(1) as u32;
+    let services = Service::read_all(&mut top)?;
+    let process = top.sections("process")?.into_iter().map(Process::read).collect::<Result<_>>()?;
+    let proxy = top.sections("proxy")?.into_iter().map(Proxy::read).collect::<Result<_>>()?;
 
-    let mut load = Vec::new();
+    let mut load = base.as_ref().map_or_else(Vec::new, |base| base.load.clone());
     for section in top.sections("load")? {
         load.push(read_load(section, &load)?);
     }
@@ -38,10 +44,11 @@ pub(super) fn read(file: &str, text: &str) -> Result<Scenario> {
         return Err(source.error(0, "there is no [[load]], so there is nothing to do"));
     }
 
-    let target = match top.section("target")? {
+    let own = match top.section("target")? {
         Some(section) => read_target(section, &plain)?,
         None => toml::Table::new(),
     };
+    let target = over(base.as_ref().map_or_else(toml::Table::new, |base| base.target.clone()), own);
 
     let mut fault = Vec::new();
     for section in top.sections("fault")? {
@@ -54,33 +61,82 @@ pub(super) fn read(file: &str, text: &str) -> Result<Scenario> {
     })?;
     faults::in_order(&mut fault).map_err(|message| source.error(top.place("fault"), message))?;
 
-    let mut thresholds = Vec::new();
-    if let Some(section) = top.section("thresholds")? {
-        for (metric, conditions) in section.entries() {
-            read_thresholds(source, &metric, conditions, &mut thresholds)?;
-        }
-    }
+    let mut thresholds = match top.section("thresholds")? {
+        Some(section) => read_conditions(source, &section)?,
+        None => Vec::new(),
+    };
+    let own: Vec<_> = thresholds.iter().map(|it| it.metric.clone()).collect();
+    let inherited = base.as_ref().into_iter().flat_map(|base| &base.thresholds);
+    thresholds.extend(inherited.filter(|it| !own.contains(&it.metric)).cloned());
 
     let generator = match top.section("generator")? {
         Some(section) => read_generator(section)?,
-        None => Generator::default(),
+        None => base.as_ref().map_or_else(Generator::default, |base| base.generator),
     };
+    let experiment = match top.section("experiment")? {
+        Some(section) => Some(Experiment::read(section, |section| read_conditions(source, &section))?),
+        None => None,
+    };
+    let duration = top.span("duration")?;
+    if duration.is_some() && base.is_none() {
+        let message = "`duration` is how long the loads of `base` last; loads of one's own say it themselves";
+        return Err(source.error(top.place("duration"), message));
+    }
     top.finish()?;
 
-    let scenario = Scenario {
+    let mut scenario = Scenario {
         name,
         description,
         settle,
         gateways,
         target,
+        services,
+        process,
+        proxy,
         load,
         fault,
         thresholds,
         generator,
+        experiment,
         file: file.to_owned(),
     };
+    if let Some(duration) = duration {
+        scenario.last(duration);
+    }
     check(source, &scenario)?;
     Ok(scenario)
+}
+
+/// How long to wait for quiet if nothing is said.
+const SETTLE: Duration = Duration::from_secs(30);
+
+/// The built-in scenario whose loads, settings and thresholds are this one's too.
+fn read_base(top: &mut Section<'_>) -> Result<Option<Scenario>> {
+    let Some(name) = top.text("base")? else { return Ok(None) };
+    match built_in(&name.value) {
+        Some(base) => Ok(Some(base)),
+        None => Err(top.error_at(name.at, source::unknown("scenario", &name.value, &names()))),
+    }
+}
+
+/// One table of settings over another, section by section.
+fn over(mut below: toml::Table, above: toml::Table) -> toml::Table {
+    for (key, value) in above {
+        let merged = match (below.remove(&key), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => toml::Value::Table(over(below, above)),
+            (_, value) => value,
+        };
+        below.insert(key, merged);
+    }
+    below
+}
+
+fn read_conditions(source: Source<'_>, section: &Section<'_>) -> Result<Vec<Threshold>> {
+    let mut thresholds = Vec::new();
+    for (metric, conditions) in section.entries() {
+        read_thresholds(source, &metric, conditions, &mut thresholds)?;
+    }
+    Ok(thresholds)
 }
 
 /// A name goes into a path: letters, digits, `-`, `_` and `.`.
@@ -126,7 +182,8 @@ fn read_load(mut section: Section<'_>, before: &[Load]) -> Result<Load> {
 
 /// `[target]` holds the sections of `squall.toml`. Which keys those have, the gateway checks when it starts.
 fn read_target(section: Section<'_>, plain: &toml::Table) -> Result<toml::Table> {
-    const SECTIONS: [&str; 9] = ["server", "log", "auth", "store", "feed", "sessions", "tasks", "lanes", "hooks"];
+    const SECTIONS: [&str; 10] =
+        ["server", "log", "auth", "store", "feed", "archive", "sessions", "tasks", "lanes", "hooks"];
     const OURS: [(&str, &str); 3] = [("server", "listen"), ("server", "data_dir"), ("store", "key_prefix")];
     for (key, value) in section.entries() {
         if !SECTIONS.contains(&key.value) {
@@ -222,6 +279,16 @@ fn check(source: Source<'_>, scenario: &Scenario) -> Result<()> {
         );
         return Err(source.error(0, message));
     }
+    for fault in &scenario.fault {
+        check_place(scenario, &fault.deed).map_err(|message| ScenarioError {
+            file: scenario.file.clone(),
+            line: fault.line,
+            message,
+        })?;
+    }
+    if scenario.experiment.is_some() && scenario.fault.is_empty() {
+        return Err(source.error(0, "an experiment without a [[fault]] supposes something about nothing"));
+    }
     if let Some(fault) = scenario.fault.iter().find(|fault| fault.at >= end) {
         let message = format!(
             "the fault at {} comes after the end of the load at {}",
@@ -229,6 +296,40 @@ fn check(source: Source<'_>, scenario: &Scenario) -> Result<()> {
             super::show_span(end)
         );
         return Err(source.error(0, message));
+    }
+    Ok(())
+}
+
+/// Whether there is what a fault is done to.
+fn check_place(scenario: &Scenario, deed: &Deed) -> std::result::Result<(), String> {
+    if let Deed::Process(_, Subject::Process(name)) = deed {
+        let services = scenario.services.iter().map(|service| service.as_str());
+        let known: Vec<_> = scenario.process.iter().map(|process| process.name.as_str()).chain(services).collect();
+        if !known.contains(&name.as_str()) {
+            let near =
+                source::nearest(name, &known).map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+            return Err(format!(
+                "there is no process {name:?} that the storm would start: name a [[process]] or a service{near}"
+            ));
+        }
+    }
+    for link in deed.links() {
+        match link {
+            Link::Named(name) if !scenario.proxy.iter().any(|proxy| proxy.name == *name) => {
+                let own = scenario.proxy.iter().map(|proxy| proxy.name.as_str());
+                let known: Vec<_> = Link::KNOWN.iter().map(|(known, _)| *known).chain(own).collect();
+                let near =
+                    source::nearest(name, &known).map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+                return Err(format!("there is no [[proxy]] {name:?}{near}"));
+            }
+            Link::Redis if !scenario.has_redis() => {
+                return Err("there is no Redis: services = [\"redis\"], or store.url in [target]".to_owned());
+            }
+            Link::Postgres if scenario.archive_url().is_none() && !scenario.services.contains(&Service::Postgres) => {
+                return Err("there is no PostgreSQL: services = [\"postgres\"], or archive.url in [target]".to_owned());
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -350,6 +451,68 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_scenario_may_stand_on_a_built_in_one() {
+        let text = "base = \"baseline\"\nduration = \"12s\"\n[target.lanes.gpt4]\nlease_ms = 7\n[thresholds]\nlost = \"count<5\"\n";
+        let scenario = read("x.toml", &after_name(text)).unwrap();
+        let base = built_in("baseline").unwrap();
+        assert_eq!((scenario.load.len(), scenario.duration()), (base.load.len(), Duration::from_secs(12)));
+        let lane = &scenario.target["lanes"]["gpt4"];
+        assert_eq!((lane["lease_ms"].as_integer(), lane["retry"]["max"].as_integer()), (Some(7), Some(8)));
+        let of_lost: Vec<_> = scenario.thresholds.iter().filter(|it| it.metric == "lost").collect();
+        assert_eq!((of_lost.len(), of_lost[0].condition.as_str()), (1, "count<5"));
+        assert_eq!(scenario.thresholds.len(), base.thresholds.len());
+        refused(
+            &after_name("base = \"basline\"\n"),
+            r#"x.toml:2: unknown scenario "basline"; did you mean "baseline"?"#,
+        );
+        refused(
+            &after_name(&format!("duration = \"1s\"\n{LOAD}")),
+            "x.toml:2: `duration` is how long the loads of `base` last; loads of one's own say it themselves",
+        );
+    }
+
+    #[test]
+    fn what_is_around_is_read_and_checked() {
+        let around = "services = [\"redis\"]\n[[process]]\nname = \"helper\"\ncommand = [\"sleep\", \"9\"]\nready = \"127.0.0.1:1\"\n\
+            [[proxy]]\nname = \"db\"\nlisten = \"127.0.0.1:2\"\nupstream = \"127.0.0.1:3\"\n";
+        let scenario = read("x.toml", &after_name(&format!("{around}{LOAD}"))).unwrap();
+        assert_eq!(
+            (scenario.services.as_slice(), scenario.process[0].name.as_str()),
+            (&[Service::Redis][..], "helper")
+        );
+        assert_eq!(scenario.proxy[0].upstream, "127.0.0.1:3");
+        for (text, message) in [
+            ("services = [\"redis\", \"redis\"]\n", "x.toml:2: redis is named twice"),
+            ("services = [\"reddis\"]\n", r#"x.toml:2: unknown service "reddis"; did you mean "redis"?"#),
+            (
+                "[[process]]\nname = \"a\"\n",
+                "x.toml:2: [[process]]: `command` is missing: [\"program\", \"argument\", …]",
+            ),
+            (
+                "[[process]]\nname = \"redis\"\n",
+                "x.toml:3: \"redis\" is what the service of this name is called: take another",
+            ),
+            (
+                "[[proxy]]\nname = \"workers\"\n",
+                "x.toml:3: `name` must be a name that no proxy has by itself, not \"workers\"",
+            ),
+            ("[[proxy]]\nname = \"a\"\nlisten = \"x\"\n", "x.toml:4: `listen` must be host:port, not \"x\""),
+            ("[experiment]\n", "x.toml:2: [experiment]: `hypothesis` is missing"),
+            (
+                "[experiment]\nhypothesis = \"x\"\nlost = [\"feed\"]\n",
+                "x.toml:4: `lost` is what /health names when it is `degraded`",
+            ),
+            (
+                "[experiment]\nhypothesis = \"x\"\n[experiment.steady_state]\nlost = \"count==0\"\n",
+                "an experiment without a [[fault]] supposes something about nothing",
+            ),
+        ] {
+            let error = read("x.toml", &after_name(&format!("{text}{LOAD}"))).unwrap_err().to_string();
+            assert!(error.ends_with(message), "{error}\n{message}");
         }
     }
 

@@ -80,9 +80,11 @@ impl<'t> Section<'t> {
         self.table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
     }
 
-    /// The line of a key's value, or of the table, for errors found when the text is gone.
-    pub(crate) fn line(&self, key: &str) -> usize {
-        self.error_at(self.place(key), "").line
+    /// The line of the first of these keys that is there, or of the table, for errors found when the text is gone.
+    pub(crate) fn line(&self, keys: &[&str]) -> usize {
+        let is_there = |key: &&&str| self.table.iter().any(|(name, _)| name.get_ref() == **key);
+        let place = keys.iter().find(is_there).map_or(self.at, |key| self.place(key));
+        self.error_at(place, "").line
     }
 
     /// Where a key's value stands, for errors found later.
@@ -181,6 +183,20 @@ impl<'t> Section<'t> {
         list.iter().map(text).collect::<Option<Vec<_>>>().map(Some).ok_or_else(wrong)
     }
 
+    /// A text, or a list of them.
+    pub(crate) fn words(&mut self, key: &'static str) -> Result<Option<Vec<Located<String>>>> {
+        let one = self.table.iter().any(|(name, value)| name.get_ref() == key && value.get_ref().is_str());
+        if one { Ok(self.text(key)?.map(|word| vec![word])) } else { self.texts(key) }
+    }
+
+    /// A value as it is, and where it stands.
+    pub(crate) fn json(&mut self, key: &'static str) -> Result<Option<(usize, serde_json::Value)>> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        let json = json_of(value.get_ref())
+            .ok_or_else(|| self.wrong(key, value, "made of tables, lists, texts and numbers"))?;
+        Ok(Some((value.span().start, json)))
+    }
+
     pub(crate) fn wholes(&mut self, key: &'static str) -> Result<Option<Vec<u64>>> {
         let Some(value) = self.value(key) else { return Ok(None) };
         let wrong = || self.wrong(key, value, "a list of whole numbers");
@@ -249,6 +265,23 @@ pub(crate) fn number_of(value: &DeValue<'_>) -> Option<f64> {
         DeValue::Float(number) => number.as_str().parse().ok(),
         _ => None,
     }
+}
+
+fn json_of(value: &DeValue<'_>) -> Option<serde_json::Value> {
+    Some(match value {
+        DeValue::String(text) => text.as_ref().into(),
+        DeValue::Boolean(flag) => (*flag).into(),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok()?.into(),
+        DeValue::Float(number) => number.as_str().parse::<f64>().ok()?.into(),
+        DeValue::Array(items) => items.iter().map(|item| json_of(item.get_ref())).collect::<Option<Vec<_>>>()?.into(),
+        DeValue::Table(table) => {
+            let field = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+                Some((AsRef::<str>::as_ref(key.get_ref()).to_owned(), json_of(value.get_ref())?))
+            };
+            serde_json::Value::Object(table.iter().map(field).collect::<Option<_>>()?)
+        }
+        DeValue::Datetime(_) => return None,
+    })
 }
 
 /// `unknown <what> "<word>"; did you mean "<nearest>"?`, or all words when none is near.

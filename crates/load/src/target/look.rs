@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use squall_client::{Endpoints, Http, Options};
-use squall_protocol::{HealthStatus, LaneView, Priority, Stats};
+use squall_protocol::{LaneView, Priority, Stats};
 use squall_report::series::DepthSample;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -57,18 +57,14 @@ async fn look(http: &mut Http) -> Look {
         return Look { health: Some(UNREACHABLE.to_owned()), ..Look::default() };
     };
     let health = match http.health().await {
-        Ok(health) => match health.status {
-            HealthStatus::Healthy => "healthy",
-            HealthStatus::Degraded => "degraded",
-            HealthStatus::Draining => "draining",
-        },
+        Ok(health) => super::vigil::word(health.status),
         Err(_) => UNREACHABLE,
     };
     let depths = stats.lanes.iter().flat_map(depths).collect();
     Look { depths, sessions: stats.sessions, health: Some(health.to_owned()) }
 }
 
-const UNREACHABLE: &str = "unreachable";
+pub(super) const UNREACHABLE: &str = "unreachable";
 
 /// What the first says that can say something, and the worst health of all.
 fn together(looks: Vec<Look>) -> Look {

@@ -4,7 +4,9 @@
 mod look;
 mod own;
 mod process;
+mod vigil;
 
 pub(crate) use look::{Look, Watcher, is_quiet};
-pub(crate) use own::{Act, Crew, Fleet, Heard, Setup};
+pub(crate) use own::{Crew, Fleet, Heard, Setup, Urls};
 pub(crate) use process::{Sampler, Samplers, is_process, machine};
+pub(crate) use vigil::{Changed, Vigil};

@@ -123,7 +123,13 @@ pub(crate) struct Place {
 impl Place {
     /// The target as this VU uses it: VUs are spread over its gateways.
     fn gateways(&self) -> Endpoints {
-        self.core.run.gateways.spread(self.number + self.load as u64)
+        let run = &self.core.run;
+        let way = match run.loads[self.load].workload {
+            Workload::Workers(_) => &run.ways.workers,
+            Workload::Subscribers(_) => &run.ways.subscribers,
+            Workload::Sessions(_) | Workload::Tasks(_) | Workload::Http(_) => &run.ways.clients,
+        };
+        way.spread(self.number + self.load as u64)
     }
 }
 

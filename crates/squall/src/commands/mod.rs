@@ -1,5 +1,6 @@
 //! One file for each subcommand; a function whose arguments say everything it touches.
 
+pub(crate) mod chaos;
 pub(crate) mod config;
 pub(crate) mod dead_letters;
 pub(crate) mod list;

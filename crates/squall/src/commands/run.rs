@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use squall_load::{KeysInRedis, Plan, Terminal, scenario};
+use squall_load::{Finished, KeysInRedis, Plan, Terminal, scenario};
 use squall_protocol::Time;
 use squall_report::OpenedRun;
 use squall_report::record::RunRecord;
@@ -12,7 +12,8 @@ use squall_store::config::Archive;
 
 use super::report::print_summary;
 use crate::exit::{Exit, Usage};
-use crate::{logging, shutdown};
+use crate::logging::{self, Lines};
+use crate::shutdown;
 
 /// Says what a scenario does, and does nothing.
 pub(crate) fn explain(plan: &Plan) -> anyhow::Result<Exit> {
@@ -35,9 +36,26 @@ const REMOVED_WITHIN: Duration = Duration::from_secs(60);
 ///
 /// With an archive the record is written there too, when everything else is done. That this fails changes no verdict.
 pub(crate) fn run(plan: Plan, archive: Option<Archive>) -> anyhow::Result<Exit> {
+    let log = logging::start_quietly(on_screen(&plan))?;
+    match storm(plan, &log)? {
+        Ok(finished) => {
+            if let Some(archive) = archive {
+                keep(&archive, &finished.record);
+            }
+            Ok(Exit(finished.verdict.exit_code()))
+        }
+        Err(at_once) => Ok(at_once),
+    }
+}
+
+/// Whether progress is shown on a screen, which lines of a log would tear.
+pub(super) fn on_screen(plan: &Plan) -> bool {
+    plan.terminal == Terminal::Auto && std::io::stdout().is_terminal()
+}
+
+/// One storm, from its plan to its printed summary; or the exit code of a second signal.
+pub(super) fn storm(plan: Plan, log: &Lines) -> anyhow::Result<Result<Finished, Exit>> {
     let keys = plan.keys_in_redis();
-    let screen = plan.terminal == Terminal::Auto && std::io::stdout().is_terminal();
-    let log = logging::start_quietly(screen)?;
     // The storm brings a thread for each core that generates load; this one only conducts.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
@@ -53,16 +71,11 @@ pub(crate) fn run(plan: Plan, archive: Option<Archive>) -> anyhow::Result<Exit> 
     if let Some(keys) = keys {
         remove(&keys);
     }
-    match ended? {
-        Ok(finished) => {
-            print_summary(&OpenedRun::open(&finished.dir)?);
-            if let Some(archive) = archive {
-                keep(&archive, &finished.record);
-            }
-            Ok(Exit(finished.verdict.exit_code()))
-        }
-        Err(at_once) => Ok(at_once),
+    let ended = ended?;
+    if let Ok(finished) = &ended {
+        print_summary(&OpenedRun::open(&finished.dir)?);
     }
+    Ok(ended)
 }
 
 /// Removes what the gateways kept in Redis, now that they are gone. That some of it stays is said, and changes no verdict.

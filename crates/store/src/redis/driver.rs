@@ -520,13 +520,19 @@ impl Driver {
         }
     }
 
-    /// Tries to connect, once, after a rest; meanwhile what arrives is refused.
+    /// Tries to connect, once, after a rest. Whatever arrives meanwhile is refused at once, also while Redis is silent.
     async fn reconnect(&mut self) {
         let rest = self.rest.mul_f64(0.5 + fastrand::f64() / 2.0);
         self.rest = (self.rest * 2).min(BACKOFF.1);
-        let until = Instant::now() + rest;
+        let (client, shared) = (self.client.clone(), self.shared.clone());
+        let mut attempt = std::pin::pin!(async move {
+            tokio::time::sleep(rest).await;
+            let mut connection = connect(&client, shared.timeout).await?;
+            let epoch = shared::introduce(&mut connection, &shared).await?;
+            Ok::<_, RedisError>((connection, epoch))
+        });
         let mut asks = Vec::new();
-        loop {
+        let attempted = loop {
             tokio::select! {
                 command = self.inbox.recv() => {
                     match command {
@@ -538,23 +544,20 @@ impl Driver {
                         return;
                     }
                 }
-                () = tokio::time::sleep(until.saturating_duration_since(Instant::now())) => break,
+                attempted = &mut attempt => break attempted,
             }
-        }
-        match connect(&self.client, self.shared.timeout).await {
-            Ok(mut connection) => match shared::introduce(&mut connection, &self.shared).await {
-                Ok(epoch) if epoch == self.shared.epoch => {
-                    self.connection = Some(connection);
-                    self.generation += 1;
-                    self.wake = Instant::now();
-                    self.register_again();
-                }
-                Ok(_) => {
-                    let why = "Redis holds another store than before: restart this gateway to begin with it";
-                    self.shared.note_down(Some(why.to_owned()));
-                }
-                Err(error) => self.shared.note_down(Some(error.to_string())),
-            },
+        };
+        match attempted {
+            Ok((connection, epoch)) if epoch == self.shared.epoch => {
+                self.connection = Some(connection);
+                self.generation += 1;
+                self.wake = Instant::now();
+                self.register_again();
+            }
+            Ok(_) => {
+                let why = "Redis holds another store than before: restart this gateway to begin with it";
+                self.shared.note_down(Some(why.to_owned()));
+            }
             Err(error) => self.shared.note_down(Some(error.to_string())),
         }
     }

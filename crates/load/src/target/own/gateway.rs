@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use squall_report::record::Struck;
 use tokio::process::Child;
 use tokio::sync::mpsc;
 
 use super::recipe::Recipe;
 use crate::engine::Clock;
-use crate::faults::FaultKind;
+use crate::faults::{GatewayFault, ProcessFault};
 
 /// How long it may take to stop by itself.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
@@ -20,28 +21,30 @@ const REAPED_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Act {
     /// The fault with this index begins.
-    Begin(usize, FaultKind),
+    Begin(usize, GatewayFault),
     /// It is taken back.
-    End(usize, FaultKind),
+    End(usize, GatewayFault),
     /// SIGTERM, and wait; the last act.
     Stop,
 }
 
-/// What became of it.
+/// What became of a fault, at this time of the run's clock.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    /// The fault has begun, at this time of the run's clock.
-    Begun { fault: usize, gateway: usize, at_us: u64 },
-    /// The fault has been taken back: the process runs and is ready.
+    /// It has begun; `down` is the index of a gateway that is gone now.
+    Begun { fault: usize, at_us: u64, down: Option<usize> },
+    /// It has been taken back: whoever was struck runs and is ready.
     Ended {
         fault: usize,
-        gateway: usize,
         at_us: u64,
-        pid: u32,
+        /// The index of a gateway that was gone, and its process now.
+        back: Option<(usize, u32)>,
         /// What was not as it should be with the end of the process before it.
         blemish: Option<String>,
+        /// What a fault in proxies has struck.
+        struck: Option<Struck>,
     },
-    /// It died, and nobody had asked for it; or it cannot be started again.
+    /// It died, and nobody had asked for it; or a fault cannot be done, or taken back.
     Broken(String),
 }
 
@@ -97,40 +100,26 @@ impl OwnGateway {
                     }
                     return;
                 }
-                Some(Act::Begin(fault, kind)) => {
-                    let signal = match kind {
-                        FaultKind::Kill => Signal::SIGKILL,
-                        FaultKind::Terminate => Signal::SIGTERM,
-                        FaultKind::Freeze => Signal::SIGSTOP,
-                    };
-                    down = kind != FaultKind::Freeze;
+                Some(Act::Begin(fault, what)) => {
                     let at_us = clock.now_us();
-                    self.signal(signal);
-                    if kind == FaultKind::Kill {
-                        // Reaped, so that its port and files are free.
-                        let _ = self.child.wait().await;
-                    }
-                    heard.send(Heard::Begun { fault, gateway, at_us }).await
+                    down = what.takes_down();
+                    let begun = Heard::Begun { fault, at_us, down: down.then_some(gateway) };
+                    let told = match self.begin(what).await {
+                        Ok(()) => begun,
+                        Err(error) => Heard::Broken(error),
+                    };
+                    heard.send(told).await
                 }
-                Some(Act::End(fault, FaultKind::Freeze)) => {
-                    self.signal(Signal::SIGCONT);
-                    heard.send(self.ended(fault, gateway, clock, None)).await
-                }
-                Some(Act::End(fault, kind)) => {
-                    // It was told to stop when the fault began, and only waited for now: a second SIGTERM would be an
-                    // order to give up draining.
-                    let status = self.gone().await;
-                    let blemish = (kind == FaultKind::Terminate && !status.contains("status: 0"))
-                        .then(|| format!("after SIGTERM {} did not stop cleanly ({status})", self.recipe.name));
-                    let address = self.url.trim_start_matches("http://").to_owned();
-                    match self.recipe.start(&address).await {
-                        Ok((child, _)) => {
-                            self.child = child;
+                Some(Act::End(fault, what)) => {
+                    let told = match self.end(what).await {
+                        Ok(blemish) => {
+                            let back = down.then(|| (gateway, self.child.id().unwrap_or_default()));
                             down = false;
-                            heard.send(self.ended(fault, gateway, clock, blemish)).await
+                            Heard::Ended { fault, at_us: clock.now_us(), back, blemish, struck: None }
                         }
-                        Err(error) => heard.send(Heard::Broken(format!("restart failed: {error}"))).await,
-                    }
+                        Err(error) => Heard::Broken(error),
+                    };
+                    heard.send(told).await
                 }
             };
             if done.is_err() {
@@ -140,16 +129,47 @@ impl OwnGateway {
         }
     }
 
+    async fn begin(&mut self, what: GatewayFault) -> Result<(), String> {
+        match what {
+            GatewayFault::Process(ProcessFault::Kill) => {
+                self.signal(Signal::SIGKILL);
+                // Reaped, so that its port and files are free.
+                let _ = self.child.wait().await;
+            }
+            GatewayFault::Process(ProcessFault::Stop) => self.signal(Signal::SIGSTOP),
+            GatewayFault::Process(ProcessFault::Restart | ProcessFault::Drain) => self.signal(Signal::SIGTERM),
+            GatewayFault::FillDisk(leave_bytes) => self.recipe.fill_disk(self.pid(), Some(leave_bytes)).await?,
+            GatewayFault::Clock(shift_ms) => self.recipe.shift_clock(shift_ms)?,
+        }
+        Ok(())
+    }
+
+    /// Answers what was not as it should be.
+    async fn end(&mut self, what: GatewayFault) -> Result<Option<String>, String> {
+        let fault = match what {
+            GatewayFault::Process(ProcessFault::Stop) => {
+                self.signal(Signal::SIGCONT);
+                return Ok(None);
+            }
+            GatewayFault::FillDisk(_) => return self.recipe.fill_disk(self.pid(), None).await.map(|()| None),
+            GatewayFault::Clock(_) => return self.recipe.shift_clock(0).map(|()| None),
+            GatewayFault::Process(fault) => fault,
+        };
+        // It was told to stop when the fault began, and only waited for now: a second SIGTERM would be an order to give up
+        // draining.
+        let status = self.gone().await;
+        let blemish = (fault != ProcessFault::Kill && !status.contains("status: 0"))
+            .then(|| format!("after SIGTERM {} did not stop cleanly ({status})", self.recipe.name));
+        let address = self.url.trim_start_matches("http://").to_owned();
+        (self.child, _) = self.recipe.start(&address).await.map_err(|error| format!("restart failed: {error}"))?;
+        Ok(blemish)
+    }
+
     fn signal(&self, signal: Signal) {
         if let Some(pid) = self.child.id() {
             // It is our own child and not yet reaped, so this is the process that we mean.
             let _ = kill(Pid::from_raw(pid as i32), signal);
         }
-    }
-
-    fn ended(&self, fault: usize, gateway: usize, clock: Clock, blemish: Option<String>) -> Heard {
-        let pid = self.child.id().unwrap_or_default();
-        Heard::Ended { fault, gateway, at_us: clock.now_us(), pid, blemish }
     }
 
     /// Waits for the end of a process that was told to stop, and kills it if it does not. Answers how it ended.

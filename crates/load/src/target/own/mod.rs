@@ -7,15 +7,17 @@ mod recipe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use gateway::Act;
+pub(crate) use gateway::Heard;
 use gateway::OwnGateway;
-pub(crate) use gateway::{Act, Heard};
 use recipe::Recipe;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::engine::Clock;
 use crate::error::{Error, Result};
-use crate::faults::Whom;
+use crate::faults::{Deed, GatewayFault};
+use crate::rig::{Journal, Rig, RigAct};
 use crate::scenario::Scenario;
 
 /// Acts that may wait for a gateway: more than there can be open at a time.
@@ -30,6 +32,19 @@ pub(crate) struct Setup<'a> {
     /// With Redis: what all keys begin with.
     pub(crate) key_prefix: &'a str,
     pub(crate) scenario: &'a Scenario,
+    /// The addresses by which each of them reaches its store and its archive.
+    pub(crate) urls: Vec<Urls>,
+    /// What must not be left behind.
+    pub(crate) journal: Arc<Journal>,
+}
+
+/// Where a gateway finds what it depends on; may hold passwords.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Urls {
+    /// The Redis that it shares with others.
+    pub(crate) store: Option<String>,
+    /// The PostgreSQL that history goes into.
+    pub(crate) archive: Option<String>,
 }
 
 /// All own gateways, before the run.
@@ -50,18 +65,32 @@ impl Fleet {
         let settings = recipe::settings(setup.scenario, setup.key_prefix);
         let settings = toml::to_string(&settings).map_err(|error| Error::Target(error.to_string()))?;
         std::fs::write(&config, settings).map_err(system("writing the own gateway's configuration"))?;
+        if !setup.keep {
+            setup.journal.dir(dir.path());
+        }
         let dir = Arc::new(dir);
-        let several = setup.scenario.gateways > 1;
+        let (several, faults) = (setup.scenario.gateways > 1, &setup.scenario.fault);
+        let meant = |fits: fn(&GatewayFault) -> bool, index: usize| {
+            let fits = |deed: &Deed| deed.to_gateways().is_some_and(|(whom, fault)| whom.means(index) && fits(&fault));
+            faults.iter().any(|fault| fits(&fault.deed))
+        };
         let mut gateways = Vec::new();
-        for number in 1..=setup.scenario.gateways {
-            let number = several.then_some(number);
+        for (index, urls) in setup.urls.iter().enumerate() {
+            let number = several.then_some(index as u32 + 1);
+            let disk = meant(|fault| matches!(fault, GatewayFault::FillDisk(_)), index);
+            let disk = if disk { Some(recipe::small_disk(&setup.journal).map_err(Error::Target)?) } else { None };
+            let clock = meant(|fault| matches!(fault, GatewayFault::Clock(_)), index);
+            let data = disk.as_ref().map_or_else(|| dir.path().to_owned(), |disk| disk.path().to_owned());
             let recipe = Recipe {
                 program: setup.program.to_owned(),
                 name: number.map_or_else(|| "the own gateway".to_owned(), |number| format!("own gateway {number}")),
-                data: dir.path().join(number.map_or_else(|| "data".to_owned(), |number| format!("data-{number}"))),
+                data: data.join(number.map_or_else(|| "data".to_owned(), |number| format!("data-{number}"))),
                 config: config.clone(),
-                store_url: setup.scenario.store_url().map(str::to_owned),
+                urls: urls.clone(),
                 log: log(number),
+                disk,
+                clock: clock.then(|| dir.path().join(format!("clock-{index}"))),
+                journal: setup.journal.clone(),
                 _dir: dir.clone(),
             };
             gateways.push(OwnGateway::start(recipe).await.map_err(Error::Target)?);
@@ -91,32 +120,52 @@ impl Fleet {
     }
 }
 
-/// All own gateways during the run; none when the target is somebody else's.
+/// All own gateways during the run, and what is around them.
 #[derive(Default)]
 pub(crate) struct Crew {
     acts: Vec<mpsc::Sender<Act>>,
+    rig: Option<mpsc::Sender<RigAct>>,
     lives: JoinSet<()>,
 }
 
 impl Crew {
-    /// Has it done to those who are meant; answers how many they are.
-    pub(crate) async fn act(&self, whom: Whom, act: Act) -> usize {
-        let mut meant = 0;
-        for (index, acts) in self.acts.iter().enumerate().filter(|(index, _)| whom.means(*index)) {
-            tracing::debug!(index, ?act, "act");
-            // The channel holds more acts than there can be open at a time.
-            let _ = acts.send(act).await;
-            meant += 1;
-        }
-        meant
+    /// What is around them hears acts too.
+    pub(crate) fn with(mut self, rig: Rig, clock: Clock, heard: &mpsc::Sender<Heard>) -> Self {
+        let (acts, to_rig) = mpsc::channel(ACTS);
+        self.rig = Some(acts);
+        self.lives.spawn(rig.live(clock, to_rig, heard.clone()));
+        self
     }
 
-    /// Stops all of them, and waits until they are gone.
+    /// A fault begins, or is taken back: has it done to those who are meant; answers how many will tell what became of it.
+    pub(crate) async fn act(&self, fault: usize, deed: &Deed, begins: bool) -> usize {
+        tracing::debug!(fault, ?deed, begins, "act");
+        // The channels hold more acts than there can be open at a time.
+        let Some((whom, what)) = deed.to_gateways() else {
+            let act = if begins { RigAct::Begin(fault, deed.clone()) } else { RigAct::End(fault, deed.clone()) };
+            let Some(rig) = &self.rig else { return 0 };
+            let _ = rig.send(act).await;
+            return 1;
+        };
+        let act = if begins { Act::Begin(fault, what) } else { Act::End(fault, what) };
+        let meant = self.acts.iter().enumerate().filter(|(index, _)| whom.means(*index));
+        let mut told = 0;
+        for (_, acts) in meant {
+            let _ = acts.send(act).await;
+            told += 1;
+        }
+        told
+    }
+
+    /// Stops all of them, and waits until they are gone; what is around them goes last.
     pub(crate) async fn stop(mut self) {
         for acts in &self.acts {
             let _ = acts.send(Act::Stop).await;
         }
+        let around = usize::from(self.rig.is_some());
         // Each ends with its last act; a panic in it is in the log.
+        while self.lives.len() > around && self.lives.join_next().await.is_some() {}
+        drop(self.rig.take());
         while self.lives.join_next().await.is_some() {}
     }
 }
@@ -126,7 +175,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::faults::FaultKind;
+    use crate::faults::{ProcessFault, Subject, Whom};
     use crate::scenario::parse;
 
     /// Says that it listens, notes every SIGTERM, and takes its time to stop after the first.
@@ -147,21 +196,24 @@ mod tests {
             "name = \"x\"\n[[load]]\nworkload = \"tasks\"\nexecutor = \"constant-vus\"\nduration = \"1s\"\n",
         );
         let scenario = Scenario { gateways: 2, ..scenario.unwrap() };
-        let setup = Setup { program: &program, keep: false, key_prefix: "", scenario: &scenario };
+        let journal = Arc::new(Journal::open().unwrap());
+        let urls = vec![Urls::default(); 2];
+        let setup = Setup { program: &program, keep: false, key_prefix: "", scenario: &scenario, urls, journal };
         let fleet =
             Fleet::start(&setup, |number| if number == Some(1) { log.clone() } else { dir.path().join("other") });
         let fleet = fleet.await.unwrap();
         let data = fleet.dir().to_owned();
         let (heard, mut from_gateway) = mpsc::channel(4);
         let mut crew = fleet.live(Clock::starting_in(Duration::ZERO), &heard);
-        assert_eq!(crew.act(Whom::One(1), Act::Begin(0, FaultKind::Terminate)).await, 1);
-        assert!(matches!(from_gateway.recv().await, Some(Heard::Begun { fault: 0, gateway: 0, .. })));
+        let drain = Deed::Process(ProcessFault::Drain, Subject::Gateway(Whom::One(1)));
+        assert_eq!(crew.act(0, &drain, true).await, 1);
+        assert!(matches!(from_gateway.recv().await, Some(Heard::Begun { fault: 0, down: Some(0), .. })));
         while !std::fs::read_to_string(&log).unwrap().contains("told") {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        crew.act(Whom::One(1), Act::End(0, FaultKind::Terminate)).await;
+        crew.act(0, &drain, false).await;
         let ended = from_gateway.recv().await;
-        assert!(matches!(ended, Some(Heard::Ended { fault: 0, gateway: 0, blemish: None, .. })), "{ended:?}");
+        assert!(matches!(ended, Some(Heard::Ended { fault: 0, back: Some((0, _)), blemish: None, .. })), "{ended:?}");
         let (log, other) =
             (std::fs::read_to_string(&log).unwrap(), std::fs::read_to_string(dir.path().join("other")).unwrap());
         assert_eq!(other, "", "nothing was done to the other one");
