@@ -172,7 +172,7 @@ async fn ask(app: &App) -> Option<StoreStats> {
 /// All figures as JSON.
 pub(crate) async fn stats(app: &App) -> Stats {
     let figures = ask(app).await;
-    let store_up = figures.is_some();
+    let store_up = figures.as_ref().is_some_and(|figures| figures.up);
     let store = figures.unwrap_or_default();
     let sessions =
         SessionState::ALL.iter().zip(store.sessions).map(|(state, n)| (state.as_str().to_owned(), n)).collect();
@@ -240,7 +240,7 @@ type Counted = Family<Labels, Counter>;
 /// What is not counted as it happens, but looked up when somebody asks.
 fn scraped(app: &App, store: Option<&StoreStats>) -> Registry {
     let mut registry = Registry::with_prefix("squall");
-    looked_up(app, store.is_some(), &mut registry);
+    looked_up(app, store.is_some_and(|store| store.up), &mut registry);
     of_ingest(app, &mut registry);
     if let Some(figures) = archive_figures(app) {
         of_the_archive(&figures, &mut registry);

@@ -10,7 +10,7 @@ use crate::{DeadReason, LaneView, Priority};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Stats {
-    /// Whether the store answered; if not, all figures of it are 0.
+    /// Whether the store answered; if not, what is in it is told as 0.
     pub store_up: bool,
     /// Every lane as it stands.
     pub lanes: Vec<LaneView>,

@@ -64,6 +64,8 @@ pub struct Metrics {
 /// What is, as the store finds it when it is asked; the rest of [`crate::StoreStats`] was counted on the way.
 #[derive(Debug, Default)]
 pub struct Now {
+    /// Whether what keeps it answers.
+    pub up: bool,
     /// Every lane.
     pub lanes: Vec<squall_protocol::LaneView>,
     /// Sessions that are active.
@@ -254,6 +256,7 @@ impl Metrics {
         let totals = self.totals();
         let [completed, failed, timed_out] = totals.sessions_ended;
         crate::StoreStats {
+            up: now.up,
             lanes: now.lanes,
             sessions: [now.active_sessions, completed, failed, timed_out],
             sessions_refused: totals.sessions_refused,

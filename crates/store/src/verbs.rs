@@ -291,6 +291,8 @@ pub struct StoreHealth {
 /// Figures of a store.
 #[derive(Clone, Debug, Default)]
 pub struct StoreStats {
+    /// Whether what keeps it answers: a Redis may be away, and then only what this process has counted is told.
+    pub up: bool,
     /// Every lane.
     pub lanes: Vec<LaneView>,
     /// Sessions by state: in the order of [`SessionState::ALL`]; the last three count since the start of the process.

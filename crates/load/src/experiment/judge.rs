@@ -558,8 +558,7 @@ mod tests {
         seconds[5] = Like(1, 1, 6_000);
         let (experiment, enough) = play(&seconds, |run| run.ended = Ended::Aborted);
         assert_eq!(enough, Some(5));
-        let expected =
-            "the experiment runs to its end: ended by its abort condition: http_req_service max<5000: 6 s";
+        let expected = "the experiment runs to its end: ended by its abort condition: http_req_service max<5000: 6 s";
         assert!(broken(&experiment).contains(&expected.to_owned()), "{:?}", broken(&experiment));
     }
 

@@ -23,7 +23,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 pub(crate) enum Changed {
     /// Of its health; the first thing that it says is a change too.
     Health(HealthChange),
-    /// Its figures tell of a store or an archive that fails, or cannot be had any more.
+    /// Its figures tell of trouble, or cannot be had any more: a store that is not there, an archive that fails, tasks that are refused or
+    /// whose leases expire, subscribers that are dropped.
     Ailing { at_ms: u64 },
 }
 
@@ -76,12 +77,15 @@ async fn health(gateway: u32, mut http: Http, clock: Clock, tell: mpsc::Sender<C
 }
 
 async fn figures(mut http: Http, clock: Clock, tell: mpsc::Sender<Changed>, stop: CancellationToken) {
-    let (mut well, mut archive_failures) = (true, None);
+    let (mut well, mut before) = (true, None);
     let mut every = tokio::time::interval(ASK_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while next(&mut every, &stop).await {
         let is_well = match http.stats().await {
-            Ok(stats) => stats.store_up && !archive_fails(&stats, &mut archive_failures),
+            Ok(stats) => {
+                let now = troubles(&stats);
+                stats.store_up && before.replace(now).is_none_or(|before| now <= before)
+            }
             Err(_) => false,
         };
         if well && !is_well && tell.send(Changed::Ailing { at_ms: clock.now_us() / 1000 }).await.is_err() {
@@ -91,10 +95,11 @@ async fn figures(mut http: Http, clock: Clock, tell: mpsc::Sender<Changed>, stop
     }
 }
 
-/// Whether the archive has failed since the last look.
-fn archive_fails(stats: &Stats, before: &mut Option<u64>) -> bool {
-    let Some(archive) = &stats.archive else { return false };
-    before.replace(archive.failures).is_some_and(|before| archive.failures > before)
+/// What somebody who watches a gateway's figures would be alarmed by, counted from its start.
+fn troubles(stats: &Stats) -> u64 {
+    let tasks = |outcome| stats.tasks.get(outcome).copied().unwrap_or(0);
+    let archive = stats.archive.as_ref().map_or(0, |archive| archive.failures);
+    tasks("refused") + tasks("expired") + stats.subscribers_dropped + stats.commands_overloaded + archive
 }
 
 async fn next(every: &mut tokio::time::Interval, stop: &CancellationToken) -> bool {

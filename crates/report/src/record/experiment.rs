@@ -19,7 +19,8 @@ pub struct ExperimentRecord {
     pub expectations: Vec<Expectation>,
     /// How long it took until somebody noticed, from the begin of the first fault.
     pub detected: Detected,
-    /// From the end of the last fault until the steady state held again; absent if it never did.
+    /// From the end of the last fault until the steady state held again, to the begin of the first second of which that is true;
+    /// absent if it never did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovered_after_ms: Option<u64>,
     /// Requests that failed, and what that is of what may fail.
@@ -52,7 +53,7 @@ impl ExperimentPhase {
     }
 }
 
-/// The seconds of one part. Those in which a fault began or ended are in neither of the two parts that they belong to.
+/// The seconds of one part. Those in which a fault began or ended are of the part in which it lasted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PhaseRecord {
     /// Which.

@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use squall_client::work::{self, Incoming};
 use squall_client::{Backoff, Endpoint, Options};
@@ -133,6 +135,7 @@ async fn a_redis_that_goes_away_is_told_at_once_and_comes_back_by_itself() {
     assert_eq!(health["status"], "degraded", "{health}");
     let metrics = get(&mut http, "/metrics").await;
     assert!(metrics.status.is_success(), "figures are told whatever Redis does");
+    assert!(!http.stats().await.unwrap().store_up, "and they say that it is away");
     redis.restart();
     eventually("the gateway to take tasks again", 3 * SOON, async || {
         try_publish(&mut http, json!({"kind": "k"})).await.ok()
@@ -140,7 +143,34 @@ async fn a_redis_that_goes_away_is_told_at_once_and_comes_back_by_itself() {
     .await;
     let health: Value = get(&mut http, "/health").await.json().unwrap();
     assert_eq!((&health["status"], &health["lost"]), (&json!("healthy"), &json!([])), "{health}");
+    assert!(http.stats().await.unwrap().store_up);
     assert!(http.task(id).await.is_ok(), "what was acknowledged is there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_silent_costs_the_timeout_once_and_nobody_waits_for_it_again() {
+    let timeout = Duration::from_secs(2);
+    let redis = Redis::start("always");
+    let config = format!("[store]\ntimeout_ms = {}\n{LANE}", timeout.as_millis());
+    let gateway = setup().config(&config).env("SQUALL_STORE__URL", &redis.url()).start().await.unwrap();
+    let mut http = http(&gateway);
+    publish(&mut http, json!({"kind": "k"})).await;
+    let signal = |signal| kill(Pid::from_raw(redis.pid() as i32), signal).unwrap();
+    signal(Signal::SIGSTOP);
+    let answer = send(&mut http, http::Method::POST, "/v1/tasks", &json!({"kind": "k"})).await;
+    assert_eq!(refused(&answer).0, 503);
+    // Connections are made to it all the while, and each takes as long as the timeout until it is given up.
+    let since = Instant::now();
+    while since.elapsed() < 3 * timeout {
+        let asked = Instant::now();
+        assert!(try_publish(&mut http, json!({"kind": "k"})).await.is_err());
+        assert!(asked.elapsed() < timeout / 2, "refused after {:?}", asked.elapsed());
+    }
+    signal(Signal::SIGCONT);
+    eventually("the gateway to take tasks again", 3 * SOON, async || {
+        try_publish(&mut http, json!({"kind": "k"})).await.ok()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -400,6 +400,7 @@ impl Committer {
     fn stats(&self) -> StoreStats {
         let state = self.core.state();
         self.shared.metrics.stats(Now {
+            up: true,
             lanes: self.core.lane_views(),
             active_sessions: state.active_sessions(),
             feed_offset: self.shared.feed.head(),

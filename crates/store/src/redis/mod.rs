@@ -525,6 +525,7 @@ impl Store for RedisStore {
                 lanes.into_iter().map(|lane| with_local(views::lane(lane), &decided)).collect();
             lanes.sort_by(|a, b| a.lane.cmp(&b.lane));
             Ok(Now {
+                up: true,
                 lanes,
                 active_sessions: active,
                 feed_offset: head,
