@@ -18,16 +18,21 @@ const MAY_IMPORT: &[(&str, &[&str], &str)] = &[
     ("protocol", &[], "it is only words; whoever speaks them must not pull in anything else"),
     ("report", &[], "a run must be readable without the storm that made it"),
     ("faultproxy", &[], "it is of use in front of any service, not only ours"),
+    ("services", &[], "it starts other people's programs and knows nothing of what they are for"),
     ("codegraph", &[], "it reads sources and knows nothing of queues"),
     ("store", &["protocol"], "an engine is swapped without the gateway noticing"),
     ("client", &["protocol"], "a client meets the gateway over the network, so it shares nothing but the words"),
     ("gateway", &["protocol", "store", "codegraph"], "the server must not know the program that tests it"),
     (
         "load",
-        &["protocol", "client", "faultproxy", "report"],
+        &["protocol", "client", "faultproxy", "report", "services"],
         "the storm meets the gateway over the network, as a user does: a kill is a real kill, and no check is bypassed",
     ),
-    ("testkit", &["protocol"], "tests start the real program; helpers that reach inside would test something else"),
+    (
+        "testkit",
+        &["protocol", "services"],
+        "tests start the real program; helpers that reach inside would test something else",
+    ),
     (
         "squall",
         &["protocol", "store", "gateway", "codegraph", "client", "load", "faultproxy", "report"],

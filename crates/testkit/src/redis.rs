@@ -1,26 +1,21 @@
-//! A Redis of one's own, on a free port of loopback, in a temporary directory.
+//! A Redis of one's own, with what only tests ask of it: its answers, TLS, a cluster.
 
-use std::ffi::OsString;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::net::TcpStream;
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::certificate;
+use squall_services::RedisOptions;
 
-/// It is up within so long, or never.
+use crate::{certificate, free_port};
+
+/// A cluster is up within so long, or never.
 const UP_WITHIN: Duration = Duration::from_secs(20);
 
 /// One `redis-server`; it ends with this value.
 #[derive(Debug)]
-pub struct Redis {
-    child: Child,
-    port: u16,
-    dir: tempfile::TempDir,
-    fsync: &'static str,
-    more: Vec<String>,
-}
+pub struct Redis(squall_services::Redis);
 
 /// One that speaks TLS too, with a certificate that an authority of its own signed.
 #[derive(Debug)]
@@ -46,19 +41,8 @@ impl Redis {
     /// As [`Redis::start`].
     #[must_use]
     pub fn start_with(fsync: &'static str, more: &[&str]) -> Self {
-        let more: Vec<String> = more.iter().map(|&word| word.to_owned()).collect();
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        // A port that was free a moment ago may be taken by now; then another one is.
-        for _ in 0..20 {
-            let port = free_port();
-            let mut child = spawn(dir.path(), port, fsync, &more);
-            if is_up(&mut child, port) {
-                return Self { child, port, dir, fsync, more };
-            }
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        panic!("redis-server did not come up");
+        let more = more.iter().map(|&word| word.to_owned()).collect();
+        Self(squall_services::Redis::start(&RedisOptions { fsync, more, dir: None }).expect("a Redis"))
     }
 
     /// One node of a cluster that has no slots yet; answers the port of its cluster bus too.
@@ -95,25 +79,13 @@ impl Redis {
         }
     }
 
-    /// Where it listens.
-    #[must_use]
-    pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
-    }
-
-    /// Its port.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// What it answers to a command, as it says it: `+OK`, `:7`, or the whole of an answer of several lines.
     ///
     /// # Panics
     /// When it does not answer.
     #[must_use]
     pub fn ask(&self, words: &[&str]) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it is there");
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port())).expect("it is there");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
         let mut command = format!("*{}\r\n", words.len());
         for word in words {
@@ -127,20 +99,26 @@ impl Redis {
         answer.trim_end().trim_end_matches("+OK").trim_end().to_owned()
     }
 
-    /// Kills it at once.
-    pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
     /// Starts it again where it was, with what it had written.
     ///
     /// # Panics
     /// When it does not come up.
     pub fn restart(&mut self) {
-        self.kill();
-        self.child = spawn(self.dir.path(), self.port, self.fsync, &self.more);
-        assert!(is_up(&mut self.child, self.port), "redis-server did not come back");
+        self.0.restart().expect("the same Redis again");
+    }
+}
+
+impl Deref for Redis {
+    type Target = squall_services::Redis;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Redis {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
     }
 }
 
@@ -191,64 +169,4 @@ impl TlsRedis {
     pub fn plain(&self) -> &Redis {
         &self.redis
     }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// A port of loopback that nobody listens on just now.
-///
-/// # Panics
-/// When the system has none.
-#[must_use]
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
-}
-
-/// `redis-server`, or what `REDIS_SERVER` says: a Valkey, for example.
-fn program() -> OsString {
-    std::env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
-}
-
-fn spawn(dir: &Path, port: u16, fsync: &str, more: &[String]) -> Child {
-    let port = port.to_string();
-    Command::new(program())
-        .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
-        .args(["--appendfsync", fsync, "--dir"])
-        .arg(dir)
-        .args(more)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("redis-server is installed (make test installs it)")
-}
-
-/// Whether it answers; false: it ended, or somebody else has the port.
-fn is_up(child: &mut Child, port: u16) -> bool {
-    let started = Instant::now();
-    while started.elapsed() < UP_WITHIN {
-        if child.try_wait().ok().flatten().is_some() {
-            return false;
-        }
-        if answers(port).is_some() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    false
-}
-
-/// It says PONG, or asks for a password, when it has read its files, not before.
-fn answers(port: u16) -> Option<()> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
-    stream.write_all(b"PING\r\n").ok()?;
-    let mut answer = [0; 5];
-    stream.read_exact(&mut answer).ok()?;
-    matches!(&answer, b"+PONG" | b"-NOAU").then_some(())
 }

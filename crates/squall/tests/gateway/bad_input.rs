@@ -412,11 +412,7 @@ async fn a_full_disk() {
         held.push(worker.take().await);
     }
     // Somebody else fills the disk, but for a little.
-    let ballast = disk.path_seen_by(gateway.pid()).join("ballast");
-    let mut file = std::fs::File::create(&ballast).unwrap();
-    let block = vec![0_u8; 256 << 10];
-    while file.write_all(&block).is_ok() {}
-    drop(file);
+    disk.fill(gateway.pid(), 128 << 10).unwrap();
 
     let payload = "x".repeat(20_000);
     let error = loop {
@@ -443,7 +439,7 @@ async fn a_full_disk() {
     }
 
     // Room again: it recovers by itself.
-    std::fs::remove_file(&ballast).unwrap();
+    disk.empty(gateway.pid()).unwrap();
     let id = eventually("publishes to work again", SOON, async || {
         try_publish(&mut http, json!({"lane": "plain", "kind": "again"})).await.ok()
     })
