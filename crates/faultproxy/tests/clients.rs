@@ -1,7 +1,8 @@
-//! The published clients of Toxiproxy, as they come from npm and PyPI, with the fault proxy instead of Toxiproxy.
+//! The published clients of Toxiproxy, as they come from npm, PyPI and the Rust registry, with the fault proxy instead of Toxiproxy.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -29,9 +30,23 @@ async fn start() -> (SocketAddr, String) {
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let api = listener.local_addr().unwrap();
+    start_on(listener);
+    (api, echo)
+}
+
+fn start_on(listener: TcpListener) {
     let stop = CancellationToken::new();
     tokio::spawn(serve(listener, FaultProxy::new(Options::default(), &stop), stop));
-    (api, echo)
+}
+
+/// What `.ci/install` makes there, which it does where the machine lets it; otherwise it is said that nothing was tested.
+fn installed(path: &str) -> Option<PathBuf> {
+    let there = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("clients").join(path);
+    if there.exists() {
+        return Some(there);
+    }
+    eprintln!("NOT RUN: there is no {}; `.ci/install` makes it where it can", there.display());
+    None
 }
 
 /// All steps of a script went well, and there were so many.
@@ -53,12 +68,7 @@ async fn toxiproxy_node_client_works_unchanged() {
 
 #[tokio::test]
 async fn toxiproxy_python_works_unchanged() {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let python = target.join("clients/python/bin/python");
-    if !python.exists() {
-        eprintln!("not tested: there is no {}; `.ci/install` makes it where Python can", python.display());
-        return;
-    }
+    let Some(python) = installed("python/bin/python") else { return };
     let (api, echo) = start().await;
     let mut suite = Command::new(python);
     suite
@@ -68,4 +78,52 @@ async fn toxiproxy_python_works_unchanged() {
         .arg(echo)
         .kill_on_drop(true);
     check(&suite.output().await.unwrap(), 6);
+}
+
+/// Says to the test below that it is in a network of its own by now.
+const ALONE: &str = "SQUALL_TEST_ALONE";
+
+/// The client's own tests. They want their server on port 8474, and proxies on ports that they chose: so all of it is done in a network of
+/// its own, where there is nobody else, or on these ports where no such network is to be had.
+#[tokio::test]
+async fn toxiproxy_rust_works_unchanged() {
+    let Some(built) = installed("rust/installed") else { return };
+    let alone = std::env::var_os(ALONE).is_some();
+    if !alone && let Some(mut again) = in_a_network_of_its_own().await {
+        again.arg(std::env::current_exe().unwrap()).args(["--exact", "toxiproxy_rust_works_unchanged", "--nocapture"]);
+        let output = again.env(ALONE, "1").output().await.unwrap();
+        let [said, errors] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+        assert!(output.status.success() && said.contains("test result: ok. 1 passed"), "{said}{errors}");
+        return;
+    }
+    let listener = match TcpListener::bind("127.0.0.1:8474").await {
+        Err(error) if !alone => return eprintln!("NOT RUN: no network of one's own here, and 127.0.0.1:8474: {error}"),
+        bound => bound.unwrap(),
+    };
+    start_on(listener);
+    let mut suite = Command::new(std::env::var_os("CARGO").as_deref().unwrap_or(OsStr::new("cargo")));
+    suite.args(["test", "--offline", "--locked", "--package", "toxiproxy_rust", "--manifest-path"]);
+    suite.arg(here().join("rust/Cargo.toml")).arg("--target-dir").arg(built.parent().unwrap());
+    // One after the other: all have the same proxy.
+    let output = suite.args(["--", "--test-threads=1"]).kill_on_drop(true).output().await.unwrap();
+    let [said, errors] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    let all = ["test result: ok. 11 passed", "test result: ok. 26 passed"].iter().all(|result| said.contains(result));
+    assert!(output.status.success() && all, "{said}{errors}");
+}
+
+/// What a program is to be started with to see loopback and nothing else; `None` where this machine lets nobody do so.
+async fn in_a_network_of_its_own() -> Option<Command> {
+    let wrapper = |flags: &str| {
+        let mut command = Command::new("unshare");
+        let script = "PATH=$PATH:/usr/sbin:/sbin; ip link set lo up && exec \"$@\"";
+        command.args([flags, "sh", "-c", script, "sh"]).kill_on_drop(true);
+        command
+    };
+    // As root, and where users may make namespaces.
+    for flags in ["-n", "-rn"] {
+        if wrapper(flags).arg("true").output().await.is_ok_and(|output| output.status.success()) {
+            return Some(wrapper(flags));
+        }
+    }
+    None
 }

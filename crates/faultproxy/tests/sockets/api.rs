@@ -21,7 +21,7 @@ async fn start(faults: FaultProxy) -> (SocketAddr, CancellationToken, tokio::tas
 }
 
 /// Status line and headers in small letters, and the body.
-async fn ask(api: SocketAddr, request: &str, headers: &str, body: &[u8]) -> (String, String) {
+pub(crate) async fn ask(api: SocketAddr, request: &str, headers: &str, body: &[u8]) -> (String, String) {
     let mut stream = TcpStream::connect(api).await.unwrap();
     let head = format!(
         "{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n",

@@ -7,4 +7,5 @@ mod beyond;
 mod defects;
 mod kit;
 mod pass;
+mod raw;
 mod toxics;

@@ -421,7 +421,8 @@ async fn what_the_feed_has_dropped_is_told() {
         for id in published.into_iter().flatten().map(|one| one.id) {
             store.cancel(None, id).await.unwrap();
         }
-        (store.stats().await.unwrap().feed_oldest > begun + 1).then_some(())
+        // Not `feed_oldest`, which is about the segments: the newest of the feed is in memory too, and read from there.
+        store.read_feed(begun, 1).await.unwrap().gap.map(drop)
     })
     .await;
     postgres.restart();
