@@ -19,22 +19,17 @@ use super::{Finished, account, outcome, settle};
 use crate::engine::{FromCore, Handle, Leaves, PANICKED, Run, ToCore};
 use crate::error::Result;
 use crate::experiment::{Judge, Noticed};
-use crate::faults::{Step, Timeline};
+use crate::faults::Timeline;
 use crate::live::{Live, View};
 use crate::metrics::{self, Ids};
 use crate::rig::Rig;
-use crate::scenario::{Load, Scenario, show_span};
+use crate::scenario::{Load, Scenario};
 use crate::target::{Changed, Crew, Fleet, Heard, Look, Sampler, Samplers, Vigil, Watcher};
 use crate::workloads::Workload;
 
 /// After a target worked again, so long its backlog may still show.
 const AFTERMATH: Duration = Duration::from_secs(3);
 
-/// A fault that begins so much later than planned is told to be late.
-const WORTH_TELLING: Duration = Duration::from_millis(100);
-
-/// Changes of health that are written down at most.
-const MOST_CHANGES: usize = 1_000;
 /// A second that ends so long after the load has still been one of it.
 const TICK_MAY_BE_LATE: Duration = Duration::from_millis(300);
 
@@ -68,13 +63,13 @@ pub(super) struct Conductor {
     spares: Vec<Option<Box<Tally>>>,
     second_begun: Instant,
     cores_loading: usize,
-    timeline: Timeline,
+    pub(super) timeline: Timeline,
     /// When the target worked again.
-    recovered: Option<Instant>,
+    pub(super) recovered: Option<Instant>,
     looks: watch::Receiver<Look>,
-    target: Samplers,
+    pub(super) target: Samplers,
     /// How many have yet to tell that the fault which is being taken back is over for them.
-    to_return: usize,
+    pub(super) to_return: usize,
     storm: Sampler,
     errors: Vec<String>,
     /// Events that subscribers never got, as far as that could be told.
@@ -282,12 +277,12 @@ impl Conductor {
         }
     }
 
-    fn stopping(&self) -> bool {
+    pub(super) fn stopping(&self) -> bool {
         self.run.stop_load.is_cancelled()
     }
 
     /// The run has broken. What broke it comes first; what broke because of that is only noted.
-    fn fail(&mut self, message: String) {
+    pub(super) fn fail(&mut self, message: String) {
         self.live.say(&message);
         if let Some(also) = broke(&mut self.record.ended, message) {
             self.note_once(also);
@@ -359,97 +354,6 @@ impl Conductor {
         }
     }
 
-    async fn faults_due(&mut self, crew: &Crew) {
-        while let Some(step) = self.timeline.due(self.run.clock.elapsed()) {
-            match step {
-                Step::Begin(index) => {
-                    let planned = self.scenario.fault[index].clone();
-                    let late = self.run.clock.elapsed().saturating_sub(planned.at);
-                    if late >= WORTH_TELLING {
-                        let detail = &mut self.record.faults[index].detail;
-                        *detail += &format!("; {} later than planned", show_span(round_ms(late)));
-                        if index > 0 {
-                            *detail += ", because the fault before took longer to be over";
-                        }
-                    }
-                    self.recovered = None;
-                    self.run.disturbed.store(true, Ordering::Relaxed);
-                    self.run.fault_ended_us.store(u64::MAX, Ordering::Relaxed);
-                    // Whoever sees the new fault also sees that it has not ended.
-                    self.run.fault.store(index as u64, Ordering::Release);
-                    self.live.say(&planned.describe(self.scenario.gateways));
-                    crew.act(index, &planned.deed, true).await;
-                }
-                Step::End(index) => self.to_return = crew.act(index, &self.scenario.fault[index].deed, false).await,
-            }
-        }
-    }
-
-    fn heard(&mut self, heard: Heard) {
-        match heard {
-            Heard::Begun { fault: index, at_us, down } => {
-                self.record.faults[index].at_ms = at_us / 1000;
-                if let Some(gateway) = down {
-                    self.target.follow(gateway, None);
-                }
-            }
-            Heard::Ended { fault: index, at_us, back, blemish, struck } => {
-                if let Some(blemish) = blemish {
-                    self.note_once(blemish);
-                }
-                if let Some((gateway, pid)) = back {
-                    self.restarted(gateway, pid);
-                }
-                self.run.came_back.send_modify(|times| *times += 1);
-                self.record.faults[index].struck = struck;
-                self.to_return = self.to_return.saturating_sub(1);
-                if self.to_return == 0 {
-                    self.record.faults[index].until_ms = Some(at_us / 1000);
-                    self.run.fault_ended_us.store(at_us, Ordering::Relaxed);
-                    self.timeline.over();
-                    if back.is_none() {
-                        self.live.say("the fault is over");
-                    }
-                }
-            }
-            Heard::Broken(why) => self.fail(why),
-        }
-    }
-
-    fn changed(&mut self, changed: Changed) {
-        match changed {
-            Changed::Health(change) => {
-                // A gateway that goes back and forth without end is told of so often that everybody has understood.
-                if self.record.health.len() < MOST_CHANGES {
-                    self.record.health.push(change);
-                }
-            }
-            Changed::Ailing { at_ms } => {
-                let begun = self.record.faults.first().filter(|_| self.timeline.not_begun() > 0);
-                if begun.is_some_and(|fault| at_ms >= fault.at_ms) {
-                    self.noticed.metrics_ms.get_or_insert(at_ms);
-                }
-            }
-        }
-    }
-
-    fn restarted(&mut self, gateway: usize, pid: u32) {
-        self.target.follow(gateway, Some(pid));
-        let target = &mut self.record.target;
-        target.restarts += 1;
-        if gateway == 0 {
-            target.pid = Some(pid);
-        }
-        match target.gateways.get_mut(gateway) {
-            Some(one) => {
-                one.pid = Some(pid);
-                one.restarts += 1;
-                self.live.say(&format!("gateway {} is back", gateway + 1));
-            }
-            None => self.live.say("the gateway is back"),
-        }
-    }
-
     /// What an acknowledgement means may have been changed while the run went on, or Redis may be another one now.
     async fn note_other_durability(&mut self) {
         let Some(before) = self.record.target.durability.clone() else { return };
@@ -512,47 +416,13 @@ impl Conductor {
         }
     }
 
-    /// The experiment sees it too, and may say that it is enough.
-    fn judge_second(&mut self, from: Duration, to: Duration, sample: &SecondSample) {
-        let Some(judge) = &mut self.judge else { return };
-        let span_ms = (from.as_millis() as u64, to.as_millis() as u64);
-        let seen = (&**self.totals.registry(), self.totals.second());
-        let faults = (self.record.faults.as_slice(), self.timeline.not_begun());
-        let enough = judge.second(seen, span_ms, faults, sample.health.as_deref(), &sample.errors);
-        if let Some(why) = enough.filter(|_| !self.stopping()) {
-            self.live.say(&format!("ending early: the experiment's abort condition: {why}"));
-            self.record.ended = Ended::Aborted;
-            self.timeline.cut_short();
-            self.run.stop_load.cancel();
-        }
-    }
-
-    fn active_faults(&self, at: Duration, span: Duration) -> Vec<String> {
-        let (to_ms, from_ms) = (at.as_millis() as u64, at.saturating_sub(span).as_millis() as u64);
-        let active =
-            |fault: &&FaultRecord| fault.at_ms <= to_ms && fault.until_ms.is_none_or(|until_ms| until_ms >= from_ms);
-        let begun = self.record.faults.iter().take(self.timeline.not_begun());
-        begun.filter(active).map(|fault| fault.name.clone()).collect()
-    }
-
     fn show(&mut self, phase: Phase, at: Duration, sample: &SecondSample) {
         let left = self.scenario.duration().saturating_sub(at);
         let view = View { phase, at, left, sample, totals: &self.totals };
         self.live.second(&view);
     }
 
-    /// A fault that was planned and not done must not pass for one that the target withstood.
-    fn note_faults_not_done(&mut self) {
-        for fault in self.record.faults.split_off(self.timeline.not_begun()) {
-            let at = show_span(Duration::from_millis(fault.at_ms));
-            self.note_once(format!(
-                "the fault {} was planned at {at} and not done: the run was over before",
-                fault.name
-            ));
-        }
-    }
-
-    fn note_once(&mut self, note: String) {
+    pub(super) fn note_once(&mut self, note: String) {
         if !self.record.notes.contains(&note) {
             self.record.notes.push(note);
         }
@@ -642,10 +512,6 @@ fn broke(ended: &mut Ended, message: String) -> Option<String> {
             None
         }
     }
-}
-
-const fn round_ms(span: Duration) -> Duration {
-    Duration::from_millis(span.as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod account;
 mod conductor;
+mod disturbance;
 mod outcome;
 mod settle;
 
