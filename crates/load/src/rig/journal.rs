@@ -48,9 +48,13 @@ impl Journal {
     }
 
     fn open_in(folder: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(folder)?;
         let path = folder.join(format!("{}-{:08x}.json", std::process::id(), fastrand::u32(..)));
-        let file = File::options().create_new(true).write(true).open(&path)?;
+        let make = || {
+            std::fs::create_dir_all(folder)?;
+            File::options().create_new(true).write(true).open(&path)
+        };
+        // The last run that ends removes the folder, which may be at this very moment.
+        let file = make().or_else(|_| make())?;
         file.lock()?;
         Ok(Self { path, open: Mutex::new(Open { file, entries: Entries::default() }) })
     }
@@ -97,7 +101,15 @@ impl Open {
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        remove(&self.path);
+    }
+}
+
+/// A list is of no use any more; nor is its folder, when it was the last one.
+fn remove(path: &Path) {
+    let _ = std::fs::remove_file(path);
+    if let Some(folder) = path.parent() {
+        let _ = std::fs::remove_dir(folder);
     }
 }
 
@@ -125,7 +137,7 @@ fn restore_in(folder: &Path) -> Vec<String> {
         // One that was killed while it wrote tells what it can.
         let entries: Entries = serde_json::from_reader(&file).unwrap_or_default();
         clean(entries, &mut done);
-        let _ = std::fs::remove_file(&path);
+        remove(&path);
     }
     done
 }
@@ -173,35 +185,38 @@ mod tests {
 
     #[test]
     fn what_a_killed_run_left_is_cleaned_up_and_what_a_living_one_has_is_not() {
-        let (folder, made) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap().keep());
-        let journal = Journal::open_in(folder.path()).unwrap();
+        let (parent, made) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap().keep());
+        let folder = parent.path().join("journals");
+        let journal = Journal::open_in(&folder).unwrap();
         let mut child = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
         journal.process("sleeper", child.id());
         journal.dir(&made);
         kill(Pid::from_raw(child.id() as i32), Signal::SIGSTOP).unwrap();
-        assert_eq!(restore_in(folder.path()), Vec::<String>::new(), "its run goes on");
+        assert_eq!(restore_in(&folder), Vec::<String>::new(), "its run goes on");
         assert!(made.exists() && started(child.id()).is_some());
 
         // A run that is killed gives its lock back, and nothing else.
         let path = journal.path.clone();
         journal.open.lock().file.unlock().unwrap();
         std::mem::forget(journal);
-        let done = restore_in(folder.path());
+        let done = restore_in(&folder);
         assert_eq!(done.len(), 2, "{done:?}");
         assert!(done[0].starts_with("ended sleeper") && done[1].starts_with("removed "), "{done:?}");
         child.wait().unwrap();
-        assert!(!made.exists() && !path.exists());
-        assert_eq!(restore_in(folder.path()), Vec::<String>::new());
+        assert!(!made.exists() && !path.exists() && !folder.exists());
+        assert_eq!(restore_in(&folder), Vec::<String>::new());
     }
 
     #[test]
     fn a_number_that_came_again_is_another_process() {
-        let folder = tempfile::tempdir().unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("journals");
+        std::fs::create_dir(&folder).unwrap();
         let mut child = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
         let entry = Entry { name: "x".to_owned(), pid: child.id(), started: started(child.id()).unwrap() - 1 };
         let entries = Entries { processes: vec![entry], ..Entries::default() };
-        std::fs::write(folder.path().join("1.json"), serde_json::to_vec(&entries).unwrap()).unwrap();
-        assert_eq!(restore_in(folder.path()), Vec::<String>::new());
+        std::fs::write(folder.join("1.json"), serde_json::to_vec(&entries).unwrap()).unwrap();
+        assert_eq!(restore_in(&folder), Vec::<String>::new());
         assert!(started(child.id()).is_some());
         child.kill().unwrap();
         child.wait().unwrap();
