@@ -94,7 +94,10 @@ async fn one_is_killed_and_one_is_drained_and_nothing_is_lost_and_no_offset_miss
     let restarts: Vec<u32> = record.target.gateways.iter().map(|gateway| gateway.restarts).collect();
     assert_eq!((restarts.as_slice(), record.target.restarts), (&[0, 1, 1][..], 2));
     let details: Vec<&str> = record.faults.iter().map(|fault| fault.detail.as_str()).collect();
-    assert_eq!(details, ["SIGKILL of gateway 2, started again after 2s", "SIGTERM of gateway 3, started again after 2s"]);
+    assert_eq!(
+        details,
+        ["SIGKILL of gateway 2, started again after 2s", "SIGTERM of gateway 3, started again after 2s"]
+    );
     assert!(record.faults.iter().all(|fault| fault.recovered_ms.is_some()), "{:?}", record.faults);
     assert!(!record.notes.iter().any(|note| note.contains("did not stop cleanly")), "{:?}", record.notes);
     assert_eq!(record.resources.gateways.keys().copied().collect::<Vec<_>>(), [1, 2, 3]);

@@ -28,6 +28,34 @@ pub fn explain(scenario: &Scenario) -> String {
             let _ = writeln!(text, "  at {:<11} {}", show_span(fault.at), fault.describe(scenario.gateways));
         }
     }
+    if let Some(experiment) = &scenario.experiment {
+        let _ = writeln!(text, "\nis supposed\n  {}", experiment.hypothesis);
+        for (when, conditions) in [
+            ("steady", &experiment.steady_state),
+            ("until it is over", &experiment.during),
+            ("or it is ended", &experiment.abort),
+        ] {
+            for condition in conditions {
+                let _ = writeln!(text, "  {when:<22} {} {}", condition.metric, condition.condition);
+            }
+        }
+        if let Some(health) = experiment.health {
+            let lost = if experiment.lost.is_empty() {
+                String::new()
+            } else {
+                format!(", {} lost", experiment.lost.join(", "))
+            };
+            let _ = writeln!(
+                text,
+                "  {:<22} {}{lost}, within {}",
+                "/health says",
+                health.as_str(),
+                show_span(experiment.detect)
+            );
+        }
+        let (steady_for, recover) = (show_span(experiment.steady_for), show_span(experiment.recover));
+        let _ = writeln!(text, "  steady for {steady_for} before, and again within {recover} after the fault");
+    }
     text += "\nmust hold\n";
     for threshold in &scenario.thresholds {
         let abort = if threshold.abort_on_fail { "  (ends the run when it fails)" } else { "" };
@@ -35,6 +63,16 @@ pub fn explain(scenario: &Scenario) -> String {
     }
     if scenario.accounts_for_tasks() {
         text += "  every acknowledged task is delivered, or among the dead letters with a reason (else exit code 98)\n";
+    }
+    let services: Vec<_> = scenario.services.iter().map(|service| service.as_str()).collect();
+    if !services.is_empty() {
+        let _ = writeln!(text, "\nstarts {} for the own gateways, where no address is given", services.join(" and "));
+    }
+    for process in &scenario.process {
+        let _ = writeln!(text, "\nstarts {} as {}", process.command.join(" "), process.name);
+    }
+    for proxy in &scenario.proxy {
+        let _ = writeln!(text, "\nputs the fault proxy {} on {}, before {}", proxy.name, proxy.listen, proxy.upstream);
     }
     if scenario.gateways > 1 {
         let store = scenario.store_url().map_or_else(|| "a Redis that --store names".to_owned(), without_password);
@@ -52,17 +90,26 @@ pub fn explain(scenario: &Scenario) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::scenario::{built_in, explain, list};
+    use crate::scenario::{built_in, experiments, explain, list};
 
     #[test]
     fn says_load_faults_and_promises() {
-        for (name, _) in list() {
+        for (name, _) in list().into_iter().chain(experiments()) {
             let text = explain(&built_in(name).unwrap());
             for needle in ["lasts ", "\nload\n", "\nmust hold\n", "98"] {
                 assert!(text.contains(needle), "{name}: {text}");
             }
         }
         assert!(explain(&built_in("demo").unwrap()).contains("SIGKILL of the own gateway"));
+        let text = explain(&built_in("redis-down").unwrap());
+        for needle in [
+            "is supposed\n  While Redis is away",
+            "steady                 http_req_failed rate<0.01",
+            "starts redis for",
+            "publish, deliver",
+        ] {
+            assert!(text.contains(needle), "{needle}: {text}");
+        }
         let mut several = built_in("several").unwrap();
         assert!(explain(&several).contains("3 own gateways, which share a Redis that --store names"));
         several.target = toml::from_str("[store]\nurl = \"redis://me:s3cret@h:1/\"").unwrap();
