@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::read::read_name;
 use super::{ScenarioError, Section};
 
 /// A real server on a free port of loopback, for the own gateways.
@@ -54,14 +55,9 @@ pub struct Process {
 
 impl Process {
     pub(super) fn read(mut section: Section<'_>) -> Result<Self, ScenarioError> {
-        let name = section.text("name")?.ok_or_else(|| section.error("`name` is missing"))?;
+        let name = read_name(&mut section)?.ok_or_else(|| section.error("`name` is missing"))?;
         if Service::CHOICES.iter().any(|(service, _)| *service == name.value) {
             let message = format!("{:?} is what the service of this name is called: take another", name.value);
-            return Err(section.error_at(name.at, message));
-        }
-        let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.value.is_empty() || name.value.len() > 64 || !name.value.chars().all(fine) {
-            let message = format!("`name` must be 1 to 64 letters, digits, `-`, `_` or `.`, not {:?}", name.value);
             return Err(section.error_at(name.at, message));
         }
         let command = section.texts("command")?.unwrap_or_default();

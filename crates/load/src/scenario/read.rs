@@ -140,7 +140,7 @@ fn read_conditions(source: Source<'_>, section: &Section<'_>) -> Result<Vec<Thre
 }
 
 /// A name goes into a path: letters, digits, `-`, `_` and `.`.
-fn read_name(section: &mut Section<'_>) -> Result<Option<Located<String>>> {
+pub(super) fn read_name(section: &mut Section<'_>) -> Result<Option<Located<String>>> {
     let Some(name) = section.text("name")? else { return Ok(None) };
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.value.is_empty() || name.value.len() > 64 || !name.value.chars().all(fine) || name.value.starts_with('.') {
@@ -302,25 +302,23 @@ fn check(source: Source<'_>, scenario: &Scenario) -> Result<()> {
 
 /// Whether there is what a fault is done to.
 fn check_place(scenario: &Scenario, deed: &Deed) -> std::result::Result<(), String> {
+    let meant = |name: &str, known: &[&str]| {
+        source::nearest(name, known).map_or_else(String::new, |near| format!("; did you mean {near:?}?"))
+    };
     if let Deed::Process(_, Subject::Process(name)) = deed {
         let services = scenario.services.iter().map(|service| service.as_str());
         let known: Vec<_> = scenario.process.iter().map(|process| process.name.as_str()).chain(services).collect();
         if !known.contains(&name.as_str()) {
-            let near =
-                source::nearest(name, &known).map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-            return Err(format!(
-                "there is no process {name:?} that the storm would start: name a [[process]] or a service{near}"
-            ));
+            let what = "that the storm would start: name a [[process]] or a service";
+            return Err(format!("there is no process {name:?} {what}{}", meant(name, &known)));
         }
     }
+    let proxies: Vec<_> = scenario.proxy.iter().map(|proxy| proxy.name.as_str()).collect();
     for link in deed.links() {
         match link {
-            Link::Named(name) if !scenario.proxy.iter().any(|proxy| proxy.name == *name) => {
-                let own = scenario.proxy.iter().map(|proxy| proxy.name.as_str());
-                let known: Vec<_> = Link::KNOWN.iter().map(|(known, _)| *known).chain(own).collect();
-                let near =
-                    source::nearest(name, &known).map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-                return Err(format!("there is no [[proxy]] {name:?}{near}"));
+            Link::Named(name) if !proxies.contains(&name.as_str()) => {
+                let known: Vec<_> = Link::KNOWN.iter().map(|(known, _)| *known).chain(proxies).collect();
+                return Err(format!("there is no [[proxy]] {name:?}{}", meant(name, &known)));
             }
             Link::Redis if !scenario.has_redis() => {
                 return Err("there is no Redis: services = [\"redis\"], or store.url in [target]".to_owned());
