@@ -78,6 +78,7 @@ impl Storm {
         );
         let runs = tempfile::tempdir().unwrap();
         let plan = Plan {
+            proxy_api: None,
             scenario: scenario::parse("test.toml", &text).unwrap_or_else(|error| panic!("{error}")),
             overrides: Overrides::default(),
             target: Target::Url { url: service.url.clone(), token: None, pid: None },

@@ -198,6 +198,10 @@ pub(crate) struct RunArgs {
     /// Where run directories are made.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     out: PathBuf,
+    /// Put fault proxies between the own gateways, their Redis and PostgreSQL, and all clients, and let them be set through Toxiproxy's
+    /// API on this address while the run goes on: 127.0.0.1:8474, for example.
+    #[arg(long, value_name = "ADDR", conflicts_with = "target")]
+    proxy_api: Option<SocketAddr>,
     /// A PostgreSQL that the run's record is written to as well, as gateways name theirs in `[archive]`.
     #[arg(long, value_name = "URL", env = "SQUALL_ARCHIVE__URL", hide_env_values = true)]
     archive: Option<String>,
@@ -269,7 +273,15 @@ impl RunArgs {
             store: self.store,
             fault_lasts: None,
         };
-        Ok(Plan { scenario, overrides, target, runs_dir: self.out, terminal, seed: self.seed })
+        Ok(Plan {
+            scenario,
+            overrides,
+            target,
+            runs_dir: self.out,
+            terminal,
+            proxy_api: self.proxy_api,
+            seed: self.seed,
+        })
     }
 }
 
@@ -382,6 +394,7 @@ impl ChaosArgs {
                 target: own_gateway(false)?,
                 runs_dir: self.out.clone(),
                 terminal: terminal(self.plain, self.quiet),
+                proxy_api: None,
                 seed: self.seed,
             });
         }

@@ -8,6 +8,7 @@ mod journal;
 mod proxies;
 mod servers;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub(crate) use journal::Journal;
@@ -34,6 +35,8 @@ pub(crate) struct Rig {
     dir: tempfile::TempDir,
     seed: u64,
     gateways: u32,
+    /// Proxies lie everywhere, because somebody wants to set them while the run goes on.
+    everywhere: bool,
     /// Connections that were cut when the proxies of the fault that goes on were closed.
     cut: u64,
 }
@@ -48,13 +51,15 @@ pub(crate) enum RigAct {
 }
 
 impl Rig {
-    /// Starts what the scenario wants before the target, and writes into it where that is.
+    /// Starts what the scenario wants before the target, and writes into it where that is. With `api` there is a proxy in every place,
+    /// and all of them can be set through Toxiproxy's API, on that address, while the run goes on.
     ///
     /// # Errors
     /// When something does not start, or a fault is meant for a server that somebody else has started.
     pub(crate) async fn build(
         scenario: &mut Scenario,
         seed: u64,
+        api: Option<SocketAddr>,
         log: impl Fn(&str) -> std::path::PathBuf,
     ) -> Result<Self> {
         let system = |what| move |source| Error::System { what, source };
@@ -62,8 +67,19 @@ impl Rig {
         let dir = tempfile::Builder::new().prefix("squall-rig-").tempdir();
         let dir = dir.map_err(system("making a directory for what is around the gateways"))?;
         journal.dir(dir.path());
-        let mut rig =
-            Self { proxies: None, servers: Vec::new(), journal, dir, seed, gateways: scenario.gateways, cut: 0 };
+        let mut rig = Self {
+            proxies: None,
+            servers: Vec::new(),
+            journal,
+            dir,
+            seed,
+            gateways: scenario.gateways,
+            everywhere: api.is_some(),
+            cut: 0,
+        };
+        if let Some(api) = api {
+            rig.proxies()?.serve(api).await.map_err(Error::Target)?;
+        }
         for service in scenario.services.clone() {
             let given = match service {
                 Service::Redis => scenario.store_url(),
@@ -130,7 +146,7 @@ impl Rig {
             _ => (scenario.archive_url(), 5432),
         };
         let Some(url) = url else { return Ok(None) };
-        if !scenario.has_faults_in(&link) {
+        if !(self.everywhere || scenario.has_faults_in(&link)) {
             return Ok(Some(url.to_owned()));
         }
         let name = name_of(&link, gateway);
@@ -156,7 +172,7 @@ impl Rig {
         link: Link,
         gateways: &Endpoints,
     ) -> Result<Option<Endpoints>> {
-        if !scenario.has_faults_in(&link) {
+        if !(self.everywhere || scenario.has_faults_in(&link)) {
             return Ok(None);
         }
         let mut through = Vec::new();

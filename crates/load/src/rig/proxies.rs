@@ -1,6 +1,7 @@
 //! Fault proxies, on a thread of their own: what goes through them waits for nothing that the storm does besides.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use squall_faultproxy::{FaultProxy, Options, ProxySpec, ProxyUpdate, Seed, ToxicSpec};
 use squall_report::record::Struck;
@@ -24,6 +25,17 @@ impl Proxies {
         let stop = CancellationToken::new();
         let faults = FaultProxy::new(Options { seed: Seed(seed), ..Options::default() }, &stop);
         Ok(Self { faults, runtime: Some(runtime), stop })
+    }
+
+    /// From now on they can be set through Toxiproxy's API too; answers where.
+    pub(super) async fn serve(&self, address: SocketAddr) -> Result<SocketAddr> {
+        let runtime = self.runtime.as_ref().ok_or("the fault proxies are closed")?;
+        let bound = runtime.spawn(tokio::net::TcpListener::bind(address)).await.map_err(|error| error.to_string())?;
+        let refused = |error: std::io::Error| format!("the fault proxies' API cannot listen on {address}: {error}");
+        let listener = bound.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        runtime.spawn(squall_faultproxy::serve(listener, self.faults.clone(), self.stop.clone()));
+        Ok(address)
     }
 
     /// Has it done by the proxies' own thread: sockets and timers belong to the runtime that makes them.

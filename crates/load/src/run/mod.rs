@@ -6,6 +6,7 @@ mod disturbance;
 mod outcome;
 mod settle;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -44,6 +45,8 @@ pub struct Plan {
     pub runs_dir: PathBuf,
     /// What is shown while it runs.
     pub terminal: Terminal,
+    /// Fault proxies lie everywhere, and Toxiproxy's API to them listens here.
+    pub proxy_api: Option<SocketAddr>,
     /// Of all random choices; absent: a new one, which is in the record.
     pub seed: Option<u64>,
 }
@@ -191,7 +194,7 @@ pub async fn run(plan: Plan, cancel: CancellationToken) -> Result<Finished> {
     for line in crate::rig::restore() {
         record.notes.push(line);
     }
-    let connected = connect(&plan.target, &mut scenario, &dir, &mut record).await;
+    let connected = connect((&plan.target, plan.proxy_api), &mut scenario, &dir, &mut record).await;
     let Connected { fleet, rig, gateways, ways, feed_begun } = match connected {
         Ok(connected) => connected,
         Err(error) => {
@@ -341,9 +344,14 @@ struct Connected {
 }
 
 /// Starts the own gateways, or looks whether the other one is there.
-async fn connect(target: &Target, scenario: &mut Scenario, dir: &RunDir, record: &mut RunRecord) -> Result<Connected> {
+async fn connect(
+    (target, proxy_api): (&Target, Option<SocketAddr>),
+    scenario: &mut Scenario,
+    dir: &RunDir,
+    record: &mut RunRecord,
+) -> Result<Connected> {
     let bad = |error: squall_client::endpoint::BadEndpoint| Error::Target(error.to_string());
-    let mut rig = Rig::build(scenario, record.seed, |process| dir.process_log_path(process)).await?;
+    let mut rig = Rig::build(scenario, record.seed, proxy_api, |process| dir.process_log_path(process)).await?;
     let scenario = &*scenario;
     let (fleet, gateways) = match target {
         Target::Own { program, keep_data, key_prefix } => {
