@@ -340,7 +340,12 @@ impl Driver {
     }
 
     /// Calls the library, loading it or leaving our settings first if Redis has lost them.
-    async fn call(&mut self, function: &str, request: &[u8], commands: &[Vec<u8>]) -> std::result::Result<Answer, Failure> {
+    async fn call(
+        &mut self,
+        function: &str,
+        request: &[u8],
+        commands: &[Vec<u8>],
+    ) -> std::result::Result<Answer, Failure> {
         let Some(connection) = self.connection.as_mut() else {
             return Err(Failure::Unknown("there is no connection".to_owned()));
         };

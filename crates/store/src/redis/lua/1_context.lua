@@ -91,8 +91,9 @@ local function time_now()
 end
 
 -- What most calls need none of is made when it is asked for. `held`: leases that were looked at, packed, or false: ended; `over`: tasks
--- that this call has finished; `settled`, `finished`: what is written of them at the end.
-local RARE = { held = true, over = true, settled = true, finished = true, leased = true, leases_held = true }
+-- that this call has finished; `settled`, `finished`: what is written of them at the end. For metrics: `died`, dead letters by lane and
+-- reason; `tally`, by name what is counted of no lane.
+local RARE = { held = true, over = true, settled = true, finished = true, leased = true, leases_held = true, died = true, tally = true }
 local CONTEXT = {
   __index = function(c, name)
     if not RARE[name] then return nil end
@@ -110,9 +111,9 @@ local function context(store, cfg, now, seed, nonce, head, seq, next_timer, fetc
     head = head, first_head = head, seq = seq, first_seq = seq, next = next_timer, first_next = next_timer,
     -- Numbers are costly to hand over as numbers.
     at = string.format('%d', now),
-    lanes = {}, fetched = fetched, lengths = {}, adds = {}, events = {}, dirty = {},
-    -- For metrics: by lane, level and outcome; dead letters by lane and reason; the rest by name.
-    counts = {}, died = {}, tally = {},
+    lanes = {}, fetched = fetched, lengths = {}, adds = {}, events = {},
+    -- For metrics: by lane, and by ten times the level and the outcome.
+    counts = {},
     ticked = false, workers = false, wake = false, more = false,
   }, CONTEXT)
 end
@@ -151,7 +152,8 @@ local function tally(c, name) c.tally[name] = (c.tally[name] or 0) + 1 end
 local function write_events(c)
   local events = c.events
   if events[1] then
-    call('XADD', c.keys.feed, string.format('%d-0', c.head), 'm', c.at, unpack(events))
+    c.told = string.format('%d', c.head)
+    call('XADD', c.keys.feed, c.told, 'm', c.at, unpack(events))
     c.events = {}
   end
 end
@@ -239,9 +241,9 @@ local function call_all(command, key, arguments)
   for i = 1, #arguments, 1000 do call(command, key, unpack(arguments, i, math.min(i + 999, #arguments))) end
 end
 
-local function keep(set, key, number)
-  set[#set + 1] = key
-  set[#set + 1] = whole(number)
+local function keep(set, key, text)
+  local n = #set
+  set[n + 1], set[n + 2] = key, text
 end
 
 -- What was counted is written once.
@@ -261,14 +263,11 @@ local function flush(c)
       end
     end
     local packed = packed_lane(L)
-    if packed ~= L.stored then
-      set[#set + 1] = L.keys.lane
-      set[#set + 1] = packed
-    end
+    if packed ~= L.stored then keep(set, L.keys.lane, packed) end
   end
   write_events(c)
-  if c.head ~= c.first_head then keep(set, c.keys.offset, c.head) end
-  if c.seq ~= c.first_seq then keep(set, c.keys.seq, c.seq) end
-  if c.next ~= c.first_next then keep(set, c.keys.next, c.next) end
+  if c.head ~= c.first_head then keep(set, c.keys.offset, c.told or whole(c.head)) end
+  if c.seq ~= c.first_seq then keep(set, c.keys.seq, whole(c.seq)) end
+  if c.next ~= c.first_next then keep(set, c.keys.next, whole(c.next)) end
   if set[1] then call('MSET', unpack(set)) end
 end

@@ -93,7 +93,7 @@ end
 local function order_key(L, level, owner) return L.keys.order[level] .. owner end
 
 -- Sorts by order of publishing among those that became ready at the same time.
-local function member_of(T) return string.format('%013d', T.seq) .. T.id end
+local function member_of(T) return string.format('%013d%s', T.seq, T.id) end
 
 local function length(c, key)
   local held = c.lengths[key]
@@ -117,7 +117,7 @@ local function enqueue(c, L, level, owner, since, member)
   adds[n + 2] = member
   c.lengths[key] = before + 1
   if before == 0 then call('RPUSH', L.keys.turn[level], owner) end
-  c.dirty[L.name] = true
+  L.dirty = true
 end
 
 -- What was queued is written before anybody reads queues.
@@ -181,7 +181,7 @@ local function leave(c, L, T)
     L.leased = L.leased - 1
     c.settled[#c.settled + 1] = T.id
     c.held[T.id] = false
-    c.dirty[L.name] = true
+    L.dirty = true
   elseif T.state == 'w' then
     if T.stage == 'd' then
       L.delayed = L.delayed - 1

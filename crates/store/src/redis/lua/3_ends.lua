@@ -208,5 +208,5 @@ local function resume(c, L, reason)
   L.paused = nil
   call('ZREM', c.keys.resume, L.name)
   event(c, 'lane_resumed', L.name, '', '"reason":' .. cjson.encode(reason))
-  c.dirty[L.name] = true
+  L.dirty = true
 end

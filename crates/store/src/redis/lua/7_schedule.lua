@@ -292,6 +292,8 @@ end
 -- Leases to those of one gateway who have credit. A taker is, packed: worker or '' (whoever has the receipt), tenant or '', credit and
 -- lanes.
 local function schedule(c, takers, budget)
+  local out = {}
+  if #takers == 0 then return out end
   local lines, names = {}, {}
   for i = 1, #takers do
     local worker, tenant, credit, wanted = unpacked(takers[i])
@@ -305,7 +307,6 @@ local function schedule(c, takers, budget)
       table.insert(lines[name], taker)
     end
   end
-  local out = {}
   for i = 1, #names do
     local name = names[i]
     schedule_lane(c, lane_of(c, name), lines[name], out, budget)

@@ -69,19 +69,20 @@ end
 local function wake_others(c, own)
   if c.head == c.first_head or call('ZCARD', c.keys.gateways) < 2 then return end
   local told = { whole(c.head) }
-  for name in pairs(c.dirty) do
-    local L = lane_of(c, name)
+  for name, L in pairs(c.lanes) do
     local left = L.left
-    if left == nil then
+    if L.dirty and left == nil then
       left = call('EXISTS', L.keys.turn[1], L.keys.turn[2], L.keys.turn[3]) > 0
     end
-    if left and may_lease(c, L) then told[#told + 1] = name end
+    if L.dirty and left and may_lease(c, L) then told[#told + 1] = name end
   end
   local message = table.concat(told, '\n')
   for _, gateway in ipairs(call('ZRANGE', c.keys.gateways, 0, -1)) do
     if gateway ~= own then call('PUBLISH', c.prefix .. ':wake:' .. gateway, message) end
   end
 end
+
+local NONE = {}
 
 local function run(c, verb, ...) return verbs[verb](c, ...) end
 
@@ -122,7 +123,8 @@ local function step(keys, args)
   if c.next < NEVER then wake_at(c, c.next) end
   flush(c)
   wake_others(c, gateway)
-  return pack({ replies, out, c.now, c.wake or -1, c.more, c.head, c.counts, c.died, c.tally, new, set_back })
+  return pack({ replies, out, c.now, c.wake or -1, c.more, c.head, c.counts, rawget(c, 'died') or NONE,
+    rawget(c, 'tally') or NONE, new, set_back })
 end
 
 -- Makes the store if it is not there, and leaves the settings of one version. Answers the epoch.

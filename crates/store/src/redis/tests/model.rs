@@ -81,7 +81,8 @@ impl InRedis {
             budget: 1_000,
         };
         let mut call = library::call(&library().step, PREFIX);
-        let answered: Vec<u8> = call.arg(envelope.write()).arg(commands).query(&mut self.connection).expect("an answer");
+        let answered: Vec<u8> =
+            call.arg(envelope.write()).arg(commands).query(&mut self.connection).expect("an answer");
         wire::answer(&answered).expect("an answer that makes sense")
     }
 
