@@ -19,9 +19,9 @@ use super::command::{Ask, Command, Reply};
 use super::library::library;
 use super::local::{Local, LocalWorker, Pull, Pulled, Taker};
 use super::shared::{self, Shared};
-use super::wire::{self, Answer, Envelope, Leased};
+use super::wire::{self, Answer, Envelope, Leased, Table};
 use super::{library as functions, views};
-use crate::core::counts::LaneCounts;
+use crate::core::counts::{LaneCounts, REASONS};
 use crate::{Delivery, Error, Result, TaskBody};
 
 /// A sign of life to the other gateways, and a look at what is due, at least so often.
@@ -261,10 +261,10 @@ impl Driver {
             takers,
             budget: MAX_LEASES,
         };
-        let request = envelope.write(commands.iter().map(Vec::as_slice));
+        let request = envelope.write();
         let function = if adds { &library().step } else { &library().step_free };
-        let sent = request.len();
-        match self.call(function, &request).await {
+        let sent = request.len() + commands.iter().map(Vec::len).sum::<usize>();
+        match self.call(function, &request, &commands).await {
             Ok(answer) => {
                 self.shared.metrics.committed(asks.len(), sent, started.elapsed().as_secs_f64());
                 if alive {
@@ -340,13 +340,18 @@ impl Driver {
     }
 
     /// Calls the library, loading it or leaving our settings first if Redis has lost them.
-    async fn call(&mut self, function: &str, request: &[u8]) -> std::result::Result<Answer, Failure> {
+    async fn call(
+        &mut self,
+        function: &str,
+        request: &[u8],
+        commands: &[Vec<u8>],
+    ) -> std::result::Result<Answer, Failure> {
         let Some(connection) = self.connection.as_mut() else {
             return Err(Failure::Unknown("there is no connection".to_owned()));
         };
         for attempt in 0..2 {
             let mut call = functions::call(function, &self.shared.prefix);
-            call.arg(request);
+            call.arg(request).arg(commands);
             let answered: std::result::Result<Vec<u8>, RedisError> = call.query_async(connection).await;
             let error = match answered {
                 Ok(bytes) => {
@@ -380,7 +385,7 @@ impl Driver {
     }
 
     fn finish(&mut self, asks: Vec<Pending>, answer: Answer, order: &[Taker], started: Instant) {
-        let Answer { replies, leased, now, wake, more, head, counts, rest, new: _, set_back: _ } = answer;
+        let Answer { replies, leased, now, wake, more, head, counts, died, tally, new: _, set_back: _ } = answer;
         let now = Time(now);
         // Before any answer: who reads the feed after one finds what it tells.
         self.shared.advance(head);
@@ -423,17 +428,7 @@ impl Driver {
             }
         }
         self.hand_out(leased, order);
-        for (lane, numbers, dead) in counts {
-            let mut of_lane = LaneCounts { dead, ..LaneCounts::default() };
-            for pair in numbers.chunks_exact(2) {
-                let (at, count) = (pair[0] as usize, pair[1]);
-                if let Some(counted) = of_lane.tasks.get_mut(at / 10) {
-                    counted[at % 10] = count;
-                }
-            }
-            self.shared.metrics.lane(&lane.into(), &of_lane);
-        }
-        self.shared.metrics.rest(rest[0], rest[1], [rest[2], rest[3], rest[4]], rest[5], 0);
+        self.count(counts, died, &tally);
         // Pulls whose time is over get what there is: nothing.
         for pull in self.local.take_over() {
             let _ = pull.reply.send(Ok(self.pulled(Vec::new())));
@@ -451,12 +446,45 @@ impl Driver {
         self.wake = started + rest;
     }
 
+    /// Adds what a batch has done to the figures.
+    fn count(
+        &self,
+        counts: Table<String, Table<u8, u64>>,
+        died: Table<String, Table<String, u64>>,
+        Table(tally): &Table<String, u64>,
+    ) {
+        let mut lanes: HashMap<String, LaneCounts> = HashMap::new();
+        for (lane, Table(numbers)) in counts.0 {
+            let of_lane = lanes.entry(lane).or_default();
+            for (at, number) in numbers {
+                let (level, outcome) = (usize::from(at / 10), usize::from(at % 10));
+                if let Some(outcomes) = of_lane.tasks.get_mut(level.wrapping_sub(1)) {
+                    outcomes[outcome] = number;
+                }
+            }
+        }
+        for (lane, Table(numbers)) in died.0 {
+            let of_lane = lanes.entry(lane).or_default();
+            for (reason, number) in numbers {
+                if let Some(at) = REASONS.iter().position(|known| known.as_str() == reason) {
+                    of_lane.dead[at] = number;
+                }
+            }
+        }
+        for (lane, counted) in lanes {
+            self.shared.metrics.lane(&lane.into(), &counted);
+        }
+        let told = |name: &str| tally.iter().find(|(known, _)| known == name).map_or(0, |(_, number)| *number);
+        let ended = [told("completed"), told("failed"), told("timed_out")];
+        self.shared.metrics.rest(told("no_lane"), told("sessions_refused"), ended, told("dropped"), 0);
+    }
+
     fn pulled(&self, deliveries: Vec<Delivery>) -> Pulled {
         Pulled::new(deliveries, self.shared.inbox.clone())
     }
 
     fn hand_out(&mut self, leased: Vec<Leased>, order: &[Taker]) {
-        let mut by_taker: HashMap<u64, Vec<Delivery>> = HashMap::new();
+        let mut by_taker: HashMap<usize, Vec<Delivery>> = HashMap::new();
         let mut turns = Vec::new();
         for lease in leased {
             let taker = lease.taker;
@@ -473,7 +501,7 @@ impl Driver {
         }
         for taker in turns {
             let Some(deliveries) = by_taker.remove(&taker) else { continue };
-            match order.get(taker as usize) {
+            match order.get(taker) {
                 Some(Taker::Worker(id)) => {
                     let Some(worker) = self.local.workers.get_mut(id) else { continue };
                     worker.credit = worker.credit.saturating_sub(deliveries.len() as u32);

@@ -100,15 +100,15 @@ pub(super) fn settle_command(tenant: Option<&str>, holder: Holder, settlements: 
         Holder::Worker(id) => id.to_string(),
         Holder::Receipts => String::new(),
     };
+    let ids: Vec<String> = settlements.iter().map(|one| one.id.to_string()).collect();
     let new: Vec<wire::NewSettlement<'_>> = settlements.iter().map(settlement).collect();
-    wire::command(&("settle", tenant.unwrap_or_default(), worker, new))
+    wire::settle(tenant.unwrap_or_default(), &worker, &ids, &new)
 }
 
 fn settlement(one: &Settlement) -> wire::NewSettlement<'_> {
-    let id = one.id.to_string();
     let receipt = one.receipt.map(|receipt| receipt.to_string()).unwrap_or_default();
     match &one.verb {
-        SettleVerb::Ack => (id, "ack", receipt, -1, "", None),
+        SettleVerb::Ack => ("ack", receipt, -1, "", None),
         SettleVerb::Nack { mode, delay_ms, reason, pause_lane_ms } => {
             let verb = match mode {
                 NackMode::Fail => "fail",
@@ -117,9 +117,9 @@ fn settlement(one: &Settlement) -> wire::NewSettlement<'_> {
             };
             let ms = delay_ms.map_or(-1, |ms| ms.min(MAX_MS) as i64);
             let reason = reason.as_deref().filter(|reason| !reason.is_empty()).unwrap_or("nack");
-            (id, verb, receipt, ms, reason, pause_lane_ms.map(|ms| ms.min(MAX_MS)))
+            (verb, receipt, ms, reason, pause_lane_ms.map(|ms| ms.min(MAX_MS)))
         }
-        SettleVerb::Extend { for_ms } => (id, "extend", receipt, (*for_ms).min(MAX_MS) as i64, "", None),
+        SettleVerb::Extend { for_ms } => ("extend", receipt, (*for_ms).min(MAX_MS) as i64, "", None),
     }
 }
 

@@ -115,9 +115,9 @@ impl Local {
         wanting.truncate(MAX_TAKERS);
         let mut order = Vec::with_capacity(wanting.len());
         let mut takers = Vec::with_capacity(wanting.len());
-        for (index, (taker, worker, tenant, credit, lanes)) in wanting.into_iter().enumerate() {
+        for (taker, worker, tenant, credit, lanes) in wanting {
             order.push(taker);
-            takers.push((index as u64, worker, tenant, credit, lanes));
+            takers.push((worker, tenant, credit, lanes));
         }
         (takers, order)
     }

@@ -86,7 +86,7 @@ impl Shared {
         if self.options.lanes.len() <= LIKELY_LANES {
             return self.options.lanes.keys().map(String::as_str).collect();
         }
-        let wanted: BTreeSet<&str> = takers.iter().flat_map(|(_, _, _, _, lanes)| lanes.iter().copied()).collect();
+        let wanted: BTreeSet<&str> = takers.iter().flat_map(|(_, _, _, lanes)| lanes.iter().copied()).collect();
         wanted.into_iter().take(LIKELY_LANES).collect()
     }
 
@@ -117,7 +117,7 @@ pub(super) async fn introduce(connection: &mut impl ConnectionLike, shared: &Sha
     let lanes: Vec<&String> = shared.options.lanes.keys().collect();
     let mut open = library::call(&library().open, &shared.prefix);
     open.arg(library::FORMAT).arg(Epoch::at(crate::now(), uuid::Uuid::new_v4().as_u128()).to_string());
-    open.arg(&shared.settings_version).arg(&shared.settings).arg(wire::command(&lanes));
+    open.arg(&shared.settings_version).arg(&shared.settings).arg(wire::pack(&lanes));
     let epoch: String = open.query_async(connection).await?;
     epoch.parse().map_err(|error: uuid::Error| {
         RedisError::from((redis::ErrorKind::UnexpectedReturnType, "the epoch is none", error.to_string()))

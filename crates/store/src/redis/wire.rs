@@ -1,17 +1,34 @@
-//! What gateways and the library say to each other: MessagePack. A command is written once, in the thread of its caller; a batch
-//! is the concatenation of what waits.
+//! What gateways and the library say to each other: MessagePack. A command is written once, in the thread of its caller, and is an
+//! argument of the batch that takes it.
 
 use std::marker::PhantomData;
 
-use serde::de::{DeserializeOwned, IgnoredAny, Visitor};
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::core::counts::REASONS;
 use crate::{Error, Result};
 
-/// A command as the library takes it: an array, its name first.
+/// Why packing does not fail.
+const WRITES: &str = "what is written are numbers and texts";
+
+/// A command as the library takes it: its name and its arguments, packed in a row.
 pub(super) fn command<T: Serialize>(parts: &T) -> Vec<u8> {
-    rmp_serde::to_vec_named(parts).expect("what is written are numbers and texts")
+    row(parts)
+}
+
+/// A tuple's parts in a row, without the array around them: the library makes a value of each at once, and of an array a table first.
+fn row<T: Serialize>(parts: &T) -> Vec<u8> {
+    let mut out = rmp_serde::to_vec_named(parts).expect(WRITES);
+    // An array of up to fifteen is one byte and what is in it.
+    assert_eq!(out.first().map(|byte| byte & 0xf0), Some(0x90), "a row is written from a tuple of up to fifteen");
+    out.remove(0);
+    out
+}
+
+/// Appends something packed, as a text, though it is none: Lua knows no other.
+fn append_packed(out: &mut Vec<u8>, packed: &[u8]) {
+    rmp::encode::write_str_len(out, packed.len() as u32).expect(WRITES);
+    out.extend_from_slice(packed);
 }
 
 /// What never changes of a task, packed as it is kept: the library looks into it, and gives it back as it is.
@@ -47,50 +64,55 @@ pub(super) struct NewTask<'a> {
 
 /// Publishing these tasks, as the library takes it.
 pub(super) fn publish<'a>(tenant: &str, tasks: impl ExactSizeIterator<Item = NewTask<'a>>) -> Vec<u8> {
-    let write = "writing to memory does not fail";
     let mut out = Vec::with_capacity(512);
-    rmp::encode::write_array_len(&mut out, 3).expect(write);
     append(&mut out, "publish");
     append(&mut out, tenant);
-    rmp::encode::write_array_len(&mut out, tasks.len() as u32).expect(write);
+    rmp::encode::write_array_len(&mut out, tasks.len() as u32).expect(WRITES);
+    let mut packed = Vec::with_capacity(512);
     for task in tasks {
-        rmp::encode::write_array_len(&mut out, 8).expect(write);
-        append(&mut out, &task.id);
-        // As a text, though it is none: Lua knows no other.
-        let packed = pack(&task.identity);
-        rmp::encode::write_str_len(&mut out, packed.len() as u32).expect(write);
-        out.extend_from_slice(&packed);
-        append(&mut out, task.payload);
-        append(&mut out, &task.delay);
-        append(&mut out, &task.deadline);
-        append(&mut out, &task.idempotency_key);
-        append(&mut out, task.asked);
-        append(&mut out, &task.dead);
+        packed.clear();
+        append(&mut packed, &task.id);
+        append_packed(&mut packed, &pack(&task.identity));
+        append(&mut packed, task.payload);
+        append(&mut packed, &task.delay);
+        append(&mut packed, &task.deadline);
+        append(&mut packed, &task.idempotency_key);
+        append(&mut packed, task.asked);
+        append(&mut packed, &task.dead);
+        append_packed(&mut out, &packed);
     }
     out
 }
 
 /// Writes a value behind what is written.
 fn append<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    rmp_serde::encode::write_named(out, value).expect("what is written are numbers and texts");
-}
-
-/// Writes a field of a map.
-fn append_field<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, value: &T) {
-    append(out, name);
-    append(out, value);
+    rmp_serde::encode::write_named(out, value).expect(WRITES);
 }
 
 /// Packs what is kept packed: an array, without names.
 pub(super) fn pack<T: Serialize>(value: &T) -> Vec<u8> {
-    rmp_serde::to_vec(value).expect("what is written are numbers and texts")
+    rmp_serde::to_vec(value).expect(WRITES)
 }
 
-/// A settlement as the library takes it: id, verb, receipt, milliseconds or -1, reason, how long to pause the lane.
-pub(super) type NewSettlement<'a> = (String, &'static str, String, i64, &'a str, Option<u64>);
+/// A settlement as the library takes it, beside its id: verb, receipt, milliseconds or -1, reason, how long to pause the lane.
+pub(super) type NewSettlement<'a> = (&'static str, String, i64, &'a str, Option<u64>);
 
-/// Who would take tasks: index, worker or empty, tenant or empty, credit, lanes.
-pub(super) type Taker<'a> = (u64, String, &'a str, u32, Vec<&'a str>);
+/// These settlements, as the library takes them. `worker`: or empty.
+pub(super) fn settle(scope: &str, worker: &str, ids: &[String], settlements: &[NewSettlement<'_>]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    append(&mut out, "settle");
+    append(&mut out, scope);
+    append(&mut out, worker);
+    append(&mut out, ids);
+    rmp::encode::write_array_len(&mut out, settlements.len() as u32).expect(WRITES);
+    for settlement in settlements {
+        append_packed(&mut out, &row(settlement));
+    }
+    out
+}
+
+/// Who would take tasks: worker or empty, tenant or empty, credit, lanes.
+pub(super) type Taker<'a> = (String, &'a str, u32, Vec<&'a str>);
 
 /// What stands around the commands of a batch.
 pub(super) struct Envelope<'a> {
@@ -116,29 +138,23 @@ pub(super) struct Envelope<'a> {
 }
 
 impl Envelope<'_> {
-    /// The batch as the library takes it.
-    pub(super) fn write<'c>(&self, commands: impl ExactSizeIterator<Item = &'c [u8]>) -> Vec<u8> {
+    /// As the library takes it, in front of the commands.
+    pub(super) fn write(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
-        let write = "writing to memory does not fail";
-        rmp::encode::write_map_len(&mut out, 11 + u32::from(self.now.is_some())).expect(write);
-        append_field(&mut out, "version", self.version);
-        append_field(&mut out, "gateway", self.gateway);
-        append_field(&mut out, "generation", &self.generation);
-        append_field(&mut out, "seed", &self.seed);
-        append_field(&mut out, "nonce", self.nonce);
-        if let Some(now) = self.now {
-            append_field(&mut out, "now", &now);
+        append(&mut out, self.version);
+        append(&mut out, self.gateway);
+        append(&mut out, &self.generation);
+        append(&mut out, &self.seed);
+        append(&mut out, self.nonce);
+        append(&mut out, &self.now);
+        append(&mut out, &self.alive);
+        append(&mut out, &self.head);
+        append(&mut out, &self.lanes);
+        rmp::encode::write_array_len(&mut out, self.takers.len() as u32).expect(WRITES);
+        for taker in &self.takers {
+            append_packed(&mut out, &row(taker));
         }
-        append_field(&mut out, "alive", &self.alive);
-        append_field(&mut out, "head", &self.head);
-        append_field(&mut out, "lanes", &self.lanes);
-        append_field(&mut out, "takers", &self.takers);
-        append_field(&mut out, "budget", &self.budget);
-        append(&mut out, "commands");
-        rmp::encode::write_array_len(&mut out, commands.len() as u32).expect(write);
-        for command in commands {
-            out.extend_from_slice(command);
-        }
+        append(&mut out, &self.budget);
         out
     }
 }
@@ -162,10 +178,44 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Maybe<T> {
     }
 }
 
+/// A table of Lua's, which is an array to MessagePack when there is nothing in it.
+#[derive(Debug)]
+pub(super) struct Table<K, V>(pub Vec<(K, V)>);
+
+impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Table<K, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Entries<K, V>(PhantomData<(K, V)>);
+        impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for Entries<K, V> {
+            type Value = Vec<(K, V)>;
+
+            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                out.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+                let mut entries = Vec::with_capacity(map.size_hint().unwrap_or(0));
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(entries)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Self::Value, A::Error> {
+                match seq.next_element::<IgnoredAny>()? {
+                    None => Ok(Vec::new()),
+                    Some(_) => Err(serde::de::Error::custom("a list where a table belongs")),
+                }
+            }
+        }
+        deserializer.deserialize_any(Entries(PhantomData)).map(Self)
+    }
+}
+
 /// A task that was leased.
 #[derive(Debug, Deserialize)]
 pub(super) struct Leased {
-    pub taker: u64,
+    /// Its place among the takers.
+    pub taker: usize,
     pub id: String,
     #[serde(deserialize_with = "packed")]
     pub identity: Identity,
@@ -212,10 +262,12 @@ pub(super) struct Answer {
     pub more: bool,
     /// The feed's end.
     pub head: u64,
-    /// By lane: priority times ten and outcome, and how often, in turn; dead letters by reason.
-    pub counts: Vec<(String, Vec<u64>, [u64; REASONS.len()])>,
-    /// Refused without a lane, sessions refused, ended three ways, dead letters dropped.
-    pub rest: [u64; 6],
+    /// How often, by lane, and by ten times the level and the outcome.
+    pub counts: Table<String, Table<u8, u64>>,
+    /// Dead letters by lane and reason.
+    pub died: Table<String, Table<String, u64>>,
+    /// The rest of what is counted, by name.
+    pub tally: Table<String, u64>,
     /// The other gateways had not known this one, or had taken it for gone.
     pub new: bool,
     /// Redis had lost events that this gateway knows of.

@@ -38,8 +38,11 @@
 -- An entry of the feed has the offset of its last event as its id, and one call's events, in order: m and the milliseconds, then for
 -- each event its type and four lines: entity, times, data, tenant.
 
--- `redis.call`, which is not there yet when the library is loaded; whoever is called from outside sets it.
-local call
+-- Not there yet when the library is loaded, so whoever is called from outside begins with `enter`. `parts(packed, n, 1)` are the n parts
+-- of a short array that was packed, behind a number that nobody needs: an eighth of the work of `unpack`, which makes a table of them.
+local call, pack, unpacked, parts
+local function enter() call, pack, unpacked, parts = redis.call, cmsgpack.pack, cmsgpack.unpack, cmsgpack.unpack_limit end
+
 local LEVELS = { 'high', 'normal', 'low' }
 local OUTCOMES = { published = 0, refused = 1, delivered = 2, done = 3, retried = 4, expired = 5, released = 6, dead = 7,
   cancelled = 8, replayed = 9 }
@@ -54,16 +57,32 @@ local NEVER = 9007199254740991
 -- A Redis that has lost its last second goes on so far behind what a gateway had told of: other gateways may have told of more.
 local BEYOND_LOSS = 1000000
 
-local configs, lane_keys = {}, {}
+-- By prefix: keys by their name, keys of lanes, parsed settings by version.
+local stores = {}
 
-local function settings(prefix, version)
-  local at = prefix .. '\n' .. version
-  if not configs[at] then
-    local text = call('HGET', prefix .. ':config', version)
-    if not text then return nil end
-    configs[at] = cjson.decode(text)
+local function store_of(prefix)
+  local store = stores[prefix]
+  if not store then
+    local function key_of(keys, name)
+      local key = prefix .. ':' .. name
+      keys[name] = key
+      return key
+    end
+    store = { prefix = prefix, keys = setmetatable({}, { __index = key_of }), lanes = {}, configs = {} }
+    stores[prefix] = store
   end
-  return configs[at]
+  return store
+end
+
+local function settings(store, version)
+  local config = store.configs[version]
+  if not config then
+    local text = call('HGET', store.keys.config, version)
+    if not text then return nil end
+    config = cjson.decode(text)
+    store.configs[version] = config
+  end
+  return config
 end
 
 local function time_now()
@@ -71,22 +90,32 @@ local function time_now()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
--- `stored`: offset, seq and next as they are kept. `fetched`: lanes as they are kept, of those that will probably be needed.
-local function context(prefix, request, stored, fetched)
-  local cfg = settings(prefix, request.version)
-  if not cfg then return nil end
-  local now = request.now or time_now()
-  local head, seq, next_timer = tonumber(stored[1]) or 0, tonumber(stored[2]) or 0, tonumber(stored[3])
-  return {
-    prefix = prefix, cfg = cfg, now = now, seed = request.seed, nonce = request.nonce, leases = 0,
-    feed = prefix .. ':feed', task = prefix .. ':task:', held_key = prefix .. ':held',
+-- What most calls need none of is made when it is asked for. `held`: leases that were looked at, packed, or false: ended; `over`: tasks
+-- that this call has finished; `settled`, `finished`: what is written of them at the end. For metrics: `died`, dead letters by lane and
+-- reason; `tally`, by name what is counted of no lane.
+local RARE = { held = true, over = true, settled = true, finished = true, leased = true, leases_held = true, died = true, tally = true }
+local CONTEXT = {
+  __index = function(c, name)
+    if not RARE[name] then return nil end
+    local made = {}
+    c[name] = made
+    return made
+  end,
+}
+
+-- `head`, `seq` and `next` as they are kept. `fetched`: lanes as they are kept, of those that will probably be needed.
+local function context(store, cfg, now, seed, nonce, head, seq, next_timer, fetched)
+  head, seq, next_timer = tonumber(head) or 0, tonumber(seq) or 0, tonumber(next_timer) or false
+  return setmetatable({
+    store = store, prefix = store.prefix, keys = store.keys, cfg = cfg, now = now, seed = seed, nonce = nonce, leases = 0,
     head = head, first_head = head, seq = seq, first_seq = seq, next = next_timer, first_next = next_timer,
     -- Numbers are costly to hand over as numbers.
     at = string.format('%d', now),
-    -- `held`: leases that were looked at, packed, or false: ended. `over`: tasks that this call has finished.
-    lanes = {}, fetched = fetched, lengths = {}, adds = {}, held = {}, over = {}, settled = {}, finished = {}, events = {}, dirty = {}, counts = {}, died = {},
-    sessions_ended = { 0, 0, 0 }, sessions_refused = 0, no_lane = 0, dropped = 0, wake = nil, more = false,
-  }
+    lanes = {}, fetched = fetched, lengths = {}, adds = {}, events = {},
+    -- For metrics: by lane, and by ten times the level and the outcome.
+    counts = {},
+    ticked = false, workers = false, wake = false, more = false,
+  }, CONTEXT)
 end
 
 -- Park and Miller's generator: for jitter, not for secrets.
@@ -114,14 +143,17 @@ local function count(c, lane, level, outcome)
     of_lane = {}
     c.counts[lane] = of_lane
   end
-  local at = (level - 1) * 10 + OUTCOMES[outcome]
+  local at = level * 10 + OUTCOMES[outcome]
   of_lane[at] = (of_lane[at] or 0) + 1
 end
+
+local function tally(c, name) c.tally[name] = (c.tally[name] or 0) + 1 end
 
 local function write_events(c)
   local events = c.events
   if events[1] then
-    call('XADD', c.feed, string.format('%d-0', c.head), 'm', c.at, unpack(events))
+    c.told = string.format('%d', c.head)
+    call('XADD', c.keys.feed, c.told, 'm', c.at, unpack(events))
     c.events = {}
   end
 end
@@ -150,10 +182,10 @@ local function said(name, text) return ',"' .. name .. '":' .. cjson.encode(text
 local function refusal(code, ...) return { 0, code, ... } end
 
 -- The keys of a lane, written once.
-local function keys_of_lane(prefix, name)
-  local at = prefix .. '\n' .. name
-  local keys = lane_keys[at]
+local function keys_of_lane(store, name)
+  local keys = store.lanes[name]
   if not keys then
+    local prefix = store.prefix
     keys = { lane = prefix .. ':lane:' .. name, queue = {}, turn = {}, order = {}, keyed = {} }
     for level = 1, 3 do
       keys.queue[level] = prefix .. ':queue:' .. name .. ':' .. LEVELS[level]
@@ -161,7 +193,7 @@ local function keys_of_lane(prefix, name)
       keys.order[level] = prefix .. ':order:' .. name .. ':' .. level .. ':'
       keys.keyed[level] = prefix .. ':keyed:' .. name .. ':' .. level
     end
-    lane_keys[at] = keys
+    store.lanes[name] = keys
   end
   return keys
 end
@@ -169,21 +201,27 @@ end
 local function lane_of(c, name)
   local L = c.lanes[name]
   if L then return L end
-  local keys = keys_of_lane(c.prefix, name)
+  local keys = keys_of_lane(c.store, name)
   local stored = c.fetched[name]
   if stored == nil then stored = call('GET', keys.lane) end
-  local s = stored and cmsgpack.unpack(stored) or { false, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+  local _, paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3
+  if stored then
+    _, paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3 = parts(stored, 10, 1)
+  else
+    paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3 = false, 0, 0, 0, 0, 0, 0, 0, 0, 0
+  end
+  local set = c.cfg.lanes[name]
   L = {
-    name = name, keys = keys, set = c.cfg.lanes[name] or c.cfg.fallback, configured = c.cfg.lanes[name] ~= nil, stored = stored,
-    paused = s[1] or nil, leased = s[2], delayed = s[3], tat = s[4], credit = { s[5], s[6], s[7] }, ready = { s[8], s[9], s[10] },
-    queued = { s[8], s[9], s[10] },
+    name = name, keys = keys, set = set or c.cfg.fallback, configured = set ~= nil, stored = stored,
+    paused = paused or nil, leased = leased, delayed = delayed, tat = tat, credit = { c1, c2, c3 }, ready = { r1, r2, r3 },
+    queued = { r1, r2, r3 },
   }
   c.lanes[name] = L
   return L
 end
 
 local function packed_lane(L)
-  return cmsgpack.pack({ L.paused or false, L.leased, L.delayed, L.tat, L.credit[1], L.credit[2], L.credit[3],
+  return pack({ L.paused or false, L.leased, L.delayed, L.tat, L.credit[1], L.credit[2], L.credit[3],
     L.ready[1], L.ready[2], L.ready[3] })
 end
 
@@ -203,6 +241,11 @@ local function call_all(command, key, arguments)
   for i = 1, #arguments, 1000 do call(command, key, unpack(arguments, i, math.min(i + 999, #arguments))) end
 end
 
+local function keep(set, key, text)
+  local n = #set
+  set[n + 1], set[n + 2] = key, text
+end
+
 -- What was counted is written once.
 local function flush(c)
   local set = {}
@@ -220,18 +263,11 @@ local function flush(c)
       end
     end
     local packed = packed_lane(L)
-    if packed ~= L.stored then
-      set[#set + 1] = L.keys.lane
-      set[#set + 1] = packed
-    end
+    if packed ~= L.stored then keep(set, L.keys.lane, packed) end
   end
   write_events(c)
-  local function keep(name, number)
-    set[#set + 1] = c.prefix .. name
-    set[#set + 1] = whole(number)
-  end
-  if c.head ~= c.first_head then keep(':offset', c.head) end
-  if c.seq ~= c.first_seq then keep(':seq', c.seq) end
-  if c.next ~= c.first_next then keep(':next', c.next) end
+  if c.head ~= c.first_head then keep(set, c.keys.offset, c.told or whole(c.head)) end
+  if c.seq ~= c.first_seq then keep(set, c.keys.seq, whole(c.seq)) end
+  if c.next ~= c.first_next then keep(set, c.keys.next, whole(c.next)) end
   if set[1] then call('MSET', unpack(set)) end
 end

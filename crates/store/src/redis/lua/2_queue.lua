@@ -3,7 +3,7 @@
 local function lease_of(c, id)
   local lease = c.held[id]
   if lease == nil then
-    lease = call('HGET', c.held_key, id)
+    lease = call('HGET', c.keys.held, id)
     c.held[id] = lease
   end
   return lease
@@ -13,7 +13,7 @@ end
 local function look_at_leases(c, ids)
   for i = 1, #ids, 1000 do
     local last = math.min(i + 999, #ids)
-    local leases = call('HMGET', c.held_key, unpack(ids, i, last))
+    local leases = call('HMGET', c.keys.held, unpack(ids, i, last))
     for j = i, last do
       if c.held[ids[j]] == nil then c.held[ids[j]] = leases[j - i + 1] end
     end
@@ -21,10 +21,10 @@ local function look_at_leases(c, ids)
 end
 
 local function task_of(c, id, packed, state, created, seq, deadline, due, attempts, replayed)
-  local i = cmsgpack.unpack(packed)
+  local _, tenant, lane, level, kind, session, order_key, retry, label = parts(packed, 8, 1)
   return {
-    id = id, key = c.task .. id, packed = packed, tenant = i[1], lane = i[2], level = i[3], kind = i[4], session = i[5], order_key = i[6],
-    retry = i[7], label = i[8], state = state, created = created, seq = seq, deadline = deadline, due = due, attempts = attempts,
+    id = id, key = c.keys['task:'] .. id, packed = packed, tenant = tenant, lane = lane, level = level, kind = kind, session = session,
+    order_key = order_key, retry = retry, label = label, state = state, created = created, seq = seq, deadline = deadline, due = due, attempts = attempts,
     replayed = replayed, stage = '', owner = '',
   }
 end
@@ -33,18 +33,18 @@ end
 local function load_leased(c, id)
   local lease = lease_of(c, id)
   if not lease then return nil end
-  local l = cmsgpack.unpack(lease)
-  local T = task_of(c, id, l[5], 'l', l[6], l[7], l[8], l[9], l[4], l[10])
-  T.worker, T.receipt, T.expires = l[1], l[2], l[3]
+  local _, worker, receipt, expires, attempt, packed, created, seq, deadline, due, replayed = parts(lease, 10, 1)
+  local T = task_of(c, id, packed, 'l', created, seq, deadline, due, attempt, replayed)
+  T.worker, T.receipt, T.expires = worker, receipt, expires
   return T
 end
 
 local function load_finished(c, id)
-  local finished = call('HGET', c.prefix .. ':finished', id)
+  local finished = call('HGET', c.keys.finished, id)
   if not finished then return nil end
-  local f = cmsgpack.unpack(finished)
-  local T = task_of(c, id, f[1], f[2], f[3], f[4], f[5], 0, f[6], false)
-  T.finished, T.failure = f[7], f[8]
+  local _, packed, state, created, seq, deadline, attempts, at, failure = parts(finished, 8, 1)
+  local T = task_of(c, id, packed, state, created, seq, deadline, 0, attempts, false)
+  T.finished, T.failure = at, failure
   return T
 end
 
@@ -52,22 +52,22 @@ local function load(c, id)
   if c.over[id] then return c.over[id] end
   local leased = load_leased(c, id)
   if leased then return leased end
-  local g = call('HMGET', c.task .. id, 'i', 'm')
+  local g = call('HMGET', c.keys['task:'] .. id, 'i', 'm')
   if not g[1] then return load_finished(c, id) end
-  local m = cmsgpack.unpack(g[2])
-  local T = task_of(c, id, g[1], m[1], m[2], m[3], m[4], m[7], m[8], m[9])
-  T.stage, T.owner = m[5], m[6]
+  local _, state, created, seq, deadline, stage, owner, due, attempts, replayed = parts(g[2], 9, 1)
+  local T = task_of(c, id, g[1], state, created, seq, deadline, due, attempts, replayed)
+  T.stage, T.owner = stage, owner
   return T
 end
 
 -- A lease as it is kept, and as `load_leased` reads it.
 local function packed_lease(worker, receipt, expires, attempts, packed, created, seq, deadline, due, replayed)
-  return cmsgpack.pack({ worker, receipt, expires, attempts, packed, created, seq, deadline or false, due, replayed or false })
+  return pack({ worker, receipt, expires, attempts, packed, created, seq, deadline or false, due, replayed or false })
 end
 
 -- What changes of a task, as it is kept.
 local function moving(T)
-  return cmsgpack.pack({ T.state, T.created, T.seq, T.deadline or false, T.stage, T.owner, T.due, T.attempts, T.replayed or false })
+  return pack({ T.state, T.created, T.seq, T.deadline or false, T.stage, T.owner, T.due, T.attempts, T.replayed or false })
 end
 
 local function flow_key(c, L, T)
@@ -93,7 +93,7 @@ end
 local function order_key(L, level, owner) return L.keys.order[level] .. owner end
 
 -- Sorts by order of publishing among those that became ready at the same time.
-local function member_of(T) return string.format('%013d', T.seq) .. T.id end
+local function member_of(T) return string.format('%013d%s', T.seq, T.id) end
 
 local function length(c, key)
   local held = c.lengths[key]
@@ -117,7 +117,7 @@ local function enqueue(c, L, level, owner, since, member)
   adds[n + 2] = member
   c.lengths[key] = before + 1
   if before == 0 then call('RPUSH', L.keys.turn[level], owner) end
-  c.dirty[L.name] = true
+  L.dirty = true
 end
 
 -- What was queued is written before anybody reads queues.
@@ -165,7 +165,7 @@ local function wait(c, L, T)
   if T.due > c.now then
     T.stage, T.owner = 'd', ''
     L.delayed = L.delayed + 1
-    call('ZADD', c.prefix .. ':due', T.due, T.id)
+    call('ZADD', c.keys.due, T.due, T.id)
     timer_at(c, T.due)
     return
   end
@@ -181,11 +181,11 @@ local function leave(c, L, T)
     L.leased = L.leased - 1
     c.settled[#c.settled + 1] = T.id
     c.held[T.id] = false
-    c.dirty[L.name] = true
+    L.dirty = true
   elseif T.state == 'w' then
     if T.stage == 'd' then
       L.delayed = L.delayed - 1
-      call('ZREM', c.prefix .. ':due', T.id)
+      call('ZREM', c.keys.due, T.id)
     else
       uncount_ready(c, L, T.level, T.id, is_keyed(L, T.session, T.order_key))
       if T.stage == 'e' then dequeue(c, L, T.level, T.owner, member_of(T)) end
@@ -201,7 +201,7 @@ local function file(c, L, T)
     call('ZADD', c.prefix .. ':session-tasks:' .. T.session, T.seq, T.id)
   end
   if T.deadline and not T.replayed then
-    call('ZADD', c.prefix .. ':deadlines', T.deadline, T.id)
+    call('ZADD', c.keys.deadlines, T.deadline, T.id)
     timer_at(c, T.deadline)
   end
 end
@@ -211,7 +211,7 @@ local function exit(c, L, T)
   if T.session and L.set.on_session_end ~= 'keep' then
     call('ZREM', c.prefix .. ':session-tasks:' .. T.session, T.id)
   end
-  if T.deadline then call('ZREM', c.prefix .. ':deadlines', T.id) end
+  if T.deadline then call('ZREM', c.keys.deadlines, T.id) end
   local flow = flow_key(c, L, T)
   if not flow then return end
   local was_head = call('ZRANGE', flow, 0, 0)[1] == T.id

@@ -10,7 +10,7 @@ end
 -- A sign of life of a session.
 local function touch_session(c, id, idle_ms)
   call('HSET', c.prefix .. ':session:' .. id, 'm', c.at)
-  call('ZADD', c.prefix .. ':idle', c.now + idle_ms, id)
+  call('ZADD', c.keys.idle, c.now + idle_ms, id)
   timer_at(c, c.now + idle_ms)
 end
 
@@ -22,31 +22,30 @@ end
 
 -- Finished tasks are remembered for a while, without their payload.
 local function write_finished(c)
-  if #c.finished == 0 then return end
-  local done, ids, keys = c.prefix .. ':done', {}, {}
+  if not rawget(c, 'finished') then return end
+  local done, ids, keys = c.keys.done, {}, {}
   for i = 1, #c.finished, 2 do
     ids[#ids + 1] = c.finished[i]
-    keys[#keys + 1] = c.task .. c.finished[i]
+    keys[#keys + 1] = c.keys['task:'] .. c.finished[i]
   end
-  call_all('HSET', c.prefix .. ':finished', c.finished)
+  call_all('HSET', c.keys.finished, c.finished)
   for i = 1, #keys, 1000 do call('UNLINK', unpack(keys, i, math.min(i + 999, #keys))) end
   call_all('RPUSH', done, ids)
   local over = call('LLEN', done) - c.cfg.finished_tasks
   while over > 0 do
     local oldest = call('LPOP', done, math.min(over, 1000))
     if not oldest then return end
-    call('HDEL', c.prefix .. ':finished', unpack(oldest))
+    call('HDEL', c.keys.finished, unpack(oldest))
     over = over - #oldest
   end
 end
 
 -- Leases that ended in this call; written before any new ones are.
 local function write_settled(c)
-  if #c.settled > 0 then
-    call_all('ZREM', c.prefix .. ':leases', c.settled)
-    call_all('HDEL', c.held_key, c.settled)
-  end
-  c.settled = {}
+  if not rawget(c, 'settled') then return end
+  call_all('ZREM', c.keys.leases, c.settled)
+  call_all('HDEL', c.keys.held, c.settled)
+  c.settled = nil
 end
 
 -- The words of the failure before, if there was one.
@@ -65,7 +64,7 @@ local function finish(c, L, T, state, tally)
   c.over[T.id] = T
   local n = #c.finished
   c.finished[n + 1] = T.id
-  c.finished[n + 2] = cmsgpack.pack({ T.packed, state, T.created, T.seq, T.deadline or false, T.attempts, c.now, failure })
+  c.finished[n + 2] = pack({ T.packed, state, T.created, T.seq, T.deadline or false, T.attempts, c.now, failure })
   session_tally(c, T, tally)
 end
 
@@ -78,17 +77,17 @@ local function add_failure(c, T, why)
 end
 
 local function drop_dead(c, T)
-  call('ZREM', c.prefix .. ':dead', T.id)
+  call('ZREM', c.keys.dead, T.id)
   call('DEL', T.key)
 end
 
 local function bury(c, L, T, reason, detail, failed)
   leave(c, L, T)
   if failed then add_failure(c, T, detail) end
-  local order = call('INCR', c.prefix .. ':dead-order')
+  local order = call('INCR', c.keys['dead-order'])
   T.state, T.stage, T.owner = 'x', '', ''
   call('HSET', T.key, 'm', moving(T), 'f', c.at, 'dr', reason, 'dd', detail, 'do', order)
-  call('ZADD', c.prefix .. ':dead', order, T.id)
+  call('ZADD', c.keys.dead, order, T.id)
   local dlq = c.prefix .. ':queue:' .. L.name .. ':dlq'
   local kept = call('RPUSH', dlq, T.id)
   session_tally(c, T, 'nx')
@@ -103,7 +102,7 @@ local function bury(c, L, T, reason, detail, failed)
     if oldest then
       task_event(c, oldest, 'dead_letter_dropped')
       drop_dead(c, oldest)
-      c.dropped = c.dropped + 1
+      tally(c, 'dropped')
     end
   end
 end
@@ -196,18 +195,18 @@ end
 local function pause(c, L, until_ms, reason)
   L.paused = until_ms or 0
   if until_ms then
-    call('ZADD', c.prefix .. ':resume', until_ms, L.name)
+    call('ZADD', c.keys.resume, until_ms, L.name)
     timer_at(c, until_ms)
     event(c, 'lane_paused', L.name, '', '"reason":' .. cjson.encode(reason), 'until=' .. whole(until_ms))
   else
-    call('ZREM', c.prefix .. ':resume', L.name)
+    call('ZREM', c.keys.resume, L.name)
     event(c, 'lane_paused', L.name, '', '"reason":' .. cjson.encode(reason))
   end
 end
 
 local function resume(c, L, reason)
   L.paused = nil
-  call('ZREM', c.prefix .. ':resume', L.name)
+  call('ZREM', c.keys.resume, L.name)
   event(c, 'lane_resumed', L.name, '', '"reason":' .. cjson.encode(reason))
-  c.dirty[L.name] = true
+  L.dirty = true
 end

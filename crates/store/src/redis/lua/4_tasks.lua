@@ -4,20 +4,18 @@ local verbs = {}
 
 local function has(scope, tenant) return scope == '' or scope == tenant end
 
--- s: id, i of the task as it is kept, payload, delay, deadline, idempotency key, lane that was asked for, reason and words of
--- a dead letter. The lane is the caller's own choice among those that it has configured; empty: there is none.
-local function publish_one(c, tenant, s)
-  local id, packed, payload, delay, dead = s[1], s[2], s[3], s[4], s[8]
-  local i = cmsgpack.unpack(packed)
-  local name, level, session = i[2], i[3], i[5]
+-- `packed`: i of the task as it is kept. `asked`: the lane that was asked for; the task's is the caller's own choice among those that it
+-- has configured, and empty if there is none. `dead`: reason and words of a dead letter.
+local function publish_one(c, tenant, id, packed, payload, delay, deadline, idempotency_key, asked, dead)
+  local _, _, name, level, _, session, order_key, _, label = parts(packed, 8, 1)
   if name == '' then
-    c.no_lane = c.no_lane + 1
-    return refusal('unknown_lane', s[7])
+    tally(c, 'no_lane')
+    return refusal('unknown_lane', asked)
   end
   local L = lane_of(c, name)
   local idem
-  if s[6] then
-    idem = c.prefix .. ':idem:' .. #tenant .. ':' .. tenant .. ':' .. s[6]
+  if idempotency_key then
+    idem = c.prefix .. ':idem:' .. #tenant .. ':' .. tenant .. ':' .. idempotency_key
     local earlier = call('GET', idem)
     if earlier then return { 2, earlier } end
   end
@@ -44,8 +42,8 @@ local function publish_one(c, tenant, s)
   end
   c.seq = c.seq + 1
   local T = {
-    id = id, key = c.task .. id, tenant = tenant, lane = name, level = level, session = session, order_key = i[6],
-    deadline = s[5] and c.now + s[5], created = c.now, seq = c.seq, attempts = 0, due = c.now + delay, label = i[8],
+    id = id, key = c.keys['task:'] .. id, tenant = tenant, lane = name, level = level, session = session, order_key = order_key,
+    deadline = deadline and c.now + deadline, created = c.now, seq = c.seq, attempts = 0, due = c.now + delay, label = label,
   }
   file(c, L, T)
   wait(c, L, T)
@@ -53,30 +51,30 @@ local function publish_one(c, tenant, s)
   if idem then call('SET', idem, id, 'PX', c.cfg.idempotency_window_ms) end
   local times = 'due=' .. (delay == 0 and c.at or whole(T.due))
   if T.deadline then times = times .. ' deadline=' .. whole(T.deadline) end
-  event(c, 'task_published', id, tenant, i[8] .. ',"payload_bytes":' .. #payload, times)
+  event(c, 'task_published', id, tenant, label .. ',"payload_bytes":' .. #payload, times)
   count(c, name, level, 'published')
   if dead then bury(c, L, T, dead[1], dead[2], false) end
   return 1
 end
 
-function verbs.publish(c, a)
+-- Of each task what `publish_one` takes, packed.
+function verbs.publish(c, tenant, tasks)
   local answers = {}
-  for i, spec in ipairs(a[3]) do answers[i] = publish_one(c, a[2], spec) end
+  for i = 1, #tasks do answers[i] = publish_one(c, tenant, unpacked(tasks[i])) end
   return answers
 end
 
 -- Why a settlement is refused: a number that the caller puts into words.
 local NOT_HELD = { d = 1, c = 2, x = 3, w = 4 }
 
--- s: id, verb, receipt, milliseconds or -1, reason, how long to pause the lane.
-local function settle_one(c, scope, worker, s)
-  local id, verb = s[1], s[2]
+-- `ms`: milliseconds or -1. `pause_ms`: how long to pause the lane.
+local function settle_one(c, scope, worker, id, verb, receipt, ms, reason, pause_ms)
   local T = load(c, id)
   if not T or not has(scope, T.tenant) then return refusal('not_held', id, 0) end
   if T.state ~= 'l' then return refusal('not_held', id, NOT_HELD[T.state]) end
   if worker ~= '' then
     if T.worker ~= worker then return refusal('not_held', id, 5) end
-  elseif T.worker ~= '' or T.receipt ~= s[3] then
+  elseif T.worker ~= '' or T.receipt ~= receipt then
     return refusal('not_held', id, 5)
   end
   local L = lane_of(c, T.lane)
@@ -87,40 +85,39 @@ local function settle_one(c, scope, worker, s)
     count(c, L.name, T.level, 'done')
     return 1
   elseif verb == 'extend' then
-    T.expires = c.now + s[4]
-    call('ZADD', c.prefix .. ':leases', T.expires, id)
+    T.expires = c.now + ms
+    call('ZADD', c.keys.leases, T.expires, id)
     timer_at(c, T.expires)
     local lease = packed_lease(T.worker, T.receipt, T.expires, T.attempts, T.packed, T.created, T.seq, T.deadline, T.due,
       T.replayed)
-    call('HSET', c.held_key, id, lease)
+    call('HSET', c.keys.held, id, lease)
     c.held[id] = lease
     return { 4, T.expires }
   end
-  local pause_ms = s[6]
   if pause_ms and pause_ms > 0 and (not L.paused or (L.paused ~= 0 and c.now + pause_ms > L.paused)) then
     pause(c, L, c.now + pause_ms, 'asked for by a worker')
   end
-  local asked = s[4] >= 0 and s[4] or nil
+  local asked = ms >= 0 and ms or nil
   local due
-  if verb == 'fail' then due = fail(c, L, T, s[5], asked, 'retried')
+  if verb == 'fail' then due = fail(c, L, T, reason, asked, 'retried')
   elseif verb == 'release' then due = release(c, L, T, asked)
-  else bury(c, L, T, 'fatal', s[5], true) end
+  else bury(c, L, T, 'fatal', reason, true) end
   if due then return { 2, due } end
   return { 3 }
 end
 
-function verbs.settle(c, a)
-  local answers, ids = {}, {}
-  for i, s in ipairs(a[4]) do ids[i] = s[1] end
+-- Of each settlement what `settle_one` takes beside the id, packed.
+function verbs.settle(c, scope, worker, ids, settlements)
+  local answers = {}
   look_at_leases(c, ids)
-  for i, s in ipairs(a[4]) do answers[i] = settle_one(c, a[2], a[3], s) end
+  for i = 1, #ids do answers[i] = settle_one(c, scope, worker, ids[i], unpacked(settlements[i])) end
   return answers
 end
 
-function verbs.cancel(c, a)
-  local T = load(c, a[3])
-  if not T or not has(a[2], T.tenant) then return refusal('not_found', 'task', a[3]) end
-  if T.state ~= 'w' then return refusal('not_cancellable', a[3], T.state) end
+function verbs.cancel(c, scope, id)
+  local T = load(c, id)
+  if not T or not has(scope, T.tenant) then return refusal('not_found', 'task', id) end
+  if T.state ~= 'w' then return refusal('not_cancellable', id, T.state) end
   withdraw(c, lane_of(c, T.lane), T, 'asked for')
   return { 1 }
 end
@@ -157,32 +154,32 @@ local function fields_of(c, T, brief)
   return fields
 end
 
-function verbs.task(c, a)
-  local T = load(c, a[3])
-  if not T or not has(a[2], T.tenant) then return refusal('not_found', 'task', a[3]) end
+function verbs.task(c, scope, id)
+  local T = load(c, id)
+  if not T or not has(scope, T.tenant) then return refusal('not_found', 'task', id) end
   return { 1, fields_of(c, T) }
 end
 
--- a: scope, ids. Answers those of these tasks that are over, each its id and fields.
-function verbs.ended(c, a)
+-- Answers those of these tasks that are over, each its id and fields.
+function verbs.ended(c, scope, ids)
   local items = {}
-  for _, id in ipairs(a[3]) do
+  for _, id in ipairs(ids) do
     local T = load(c, id)
-    if T and has(a[2], T.tenant) and T.state ~= 'w' and T.state ~= 'l' then items[#items + 1] = { id, fields_of(c, T, true) } end
+    if T and has(scope, T.tenant) and T.state ~= 'w' and T.state ~= 'l' then items[#items + 1] = { id, fields_of(c, T, true) } end
   end
   return { 1, items }
 end
 
-function verbs.open_worker(c, a)
-  for _, lane in ipairs(a[4]) do
+function verbs.open_worker(c, gateway, worker, lanes)
+  for _, lane in ipairs(lanes) do
     if not known_lane(c, lane) then return refusal('unknown_lane', lane) end
   end
-  call('HSET', c.prefix .. ':gateway:' .. a[2], a[3], table.concat(a[4], '\n'))
+  call('HSET', c.prefix .. ':gateway:' .. gateway, worker, table.concat(lanes, '\n'))
   return { 1 }
 end
 
-function verbs.check_lane(c, a)
-  if not known_lane(c, a[2]) then return refusal('unknown_lane', a[2]) end
+function verbs.check_lane(c, lane)
+  if not known_lane(c, lane) then return refusal('unknown_lane', lane) end
   return { 1 }
 end
 
@@ -222,7 +219,7 @@ local function youngest_first(x, y) return x.seq > y.seq end
 
 -- All that are leased and of which `wanted` says so, the youngest first.
 local function leased_ones(c, wanted)
-  local ids, found = call('ZRANGE', c.prefix .. ':leases', 0, -1), {}
+  local ids, found = call('ZRANGE', c.keys.leases, 0, -1), {}
   look_at_leases(c, ids)
   for _, id in ipairs(ids) do
     local T = load_leased(c, id)
@@ -232,33 +229,33 @@ local function leased_ones(c, wanted)
   return found
 end
 
--- a: gateway, worker, lanes, whether attempts do not count, the tasks it held.
-function verbs.close_worker(c, a)
+-- `uncounted`: attempts do not count. `ids`: the tasks it held.
+function verbs.close_worker(c, gateway, worker, lanes, uncounted, ids)
   local held, seen = {}, {}
-  for _, id in ipairs(a[6]) do
+  for _, id in ipairs(ids) do
     local T = not seen[id] and load(c, id)
     seen[id] = true
-    if T and T.state == 'l' and T.worker == a[3] then held[#held + 1] = T end
+    if T and T.state == 'l' and T.worker == worker then held[#held + 1] = T end
   end
   table.sort(held, youngest_first)
   for _, T in ipairs(held) do
     local L = lane_of(c, T.lane)
-    if a[5] then release(c, L, T, nil) else fail(c, L, T, 'worker gone', nil, 'retried') end
+    if uncounted then release(c, L, T, nil) else fail(c, L, T, 'worker gone', nil, 'retried') end
   end
-  call('HDEL', c.prefix .. ':gateway:' .. a[2], a[3])
-  forget_worker(c, a[3], a[4])
+  call('HDEL', c.prefix .. ':gateway:' .. gateway, worker)
+  forget_worker(c, worker, lanes)
   return { 1 }
 end
 
 -- Leases that reached nobody: whole batches whose answer was lost, by the beginning of their receipts, and single ones.
-function verbs.give_back(c, a)
-  for _, one in ipairs(a[3]) do
+function verbs.give_back(c, nonces, single)
+  for _, one in ipairs(single) do
     local T = load(c, one[1])
     if T and T.state == 'l' and T.receipt == one[2] then release(c, lane_of(c, T.lane), T, nil) end
   end
-  if #a[2] == 0 then return { 1 } end
+  if #nonces == 0 then return { 1 } end
   local lost = {}
-  for _, nonce in ipairs(a[2]) do lost[nonce] = true end
+  for _, nonce in ipairs(nonces) do lost[nonce] = true end
   local held = leased_ones(c, function(T) return lost[string.sub(T.receipt, 1, 12)] end)
   for _, T in ipairs(held) do release(c, lane_of(c, T.lane), T, nil) end
   return { 1 }

@@ -18,7 +18,7 @@ end
 
 -- When the next slot is free at the latest; looks at so many sessions at most.
 local function next_free(c, tenant)
-  local first = call('ZRANGE', c.prefix .. ':idle', 0, tenant and 999 or 0, 'WITHSCORES')
+  local first = call('ZRANGE', c.keys.idle, 0, tenant and 999 or 0, 'WITHSCORES')
   for i = 1, #first, 2 do
     if not tenant or call('HGET', session_key(c, first[i]), 't') == tenant then
       return math.max(tonumber(first[i + 1]) - c.now, 1)
@@ -27,68 +27,64 @@ local function next_free(c, tenant)
   return c.cfg.idle_timeout_ms
 end
 
--- a: tenant, id, metadata, idle timeout.
-function verbs.create_session(c, a)
-  local tenant, id, metadata, idle = a[2], a[3], a[4], a[5]
+function verbs.create_session(c, tenant, id, metadata, idle)
   local key = session_key(c, id)
   if call('EXISTS', key) == 1 then return refusal('session_exists', id) end
-  local of_tenant = tonumber(call('HGET', c.prefix .. ':slots', tenant)) or 0
+  local of_tenant = tonumber(call('HGET', c.keys.slots, tenant)) or 0
   local limit, of, retry
   if of_tenant >= c.cfg.max_per_tenant then
     limit, of, retry = c.cfg.max_per_tenant, 'tenant', next_free(c, tenant)
-  elseif call('ZCARD', c.prefix .. ':idle') >= c.cfg.max_concurrent then
+  elseif call('ZCARD', c.keys.idle) >= c.cfg.max_concurrent then
     limit, of, retry = c.cfg.max_concurrent, 'all', next_free(c, nil)
   end
   if limit then
-    c.sessions_refused = c.sessions_refused + 1
+    tally(c, 'sessions_refused')
     return refusal('session_limit', limit, of, retry)
   end
-  local seq = call('INCR', c.prefix .. ':session-seq')
+  local seq = call('INCR', c.keys['session-seq'])
   call('HSET', key, 'v', '1', 't', tenant, 'S', 'active', 'c', c.now, 'm', c.now, 'i', idle, 'M', metadata, 'V', 1, 'n', seq)
-  call('ZADD', c.prefix .. ':sessions', seq, id)
-  call('ZADD', c.prefix .. ':idle', c.now + idle, id)
+  call('ZADD', c.keys.sessions, seq, id)
+  call('ZADD', c.keys.idle, c.now + idle, id)
   timer_at(c, c.now + idle)
-  call('HINCRBY', c.prefix .. ':slots', tenant, 1)
+  call('HINCRBY', c.keys.slots, tenant, 1)
   session_event(c, 'session_created', id, tenant, 'active', ',"metadata":' .. metadata .. ',"idle_timeout_ms":' .. idle)
   return view_session(c, id)
 end
 
--- a: scope, id, the version that was read, the merged metadata. Answers `stale` when somebody was faster.
-function verbs.update_session(c, a)
-  local held, refused = active_session(c, a[2], a[3])
+-- `version`: the one that was read; `metadata`: merged. Answers `stale` when somebody was faster.
+function verbs.update_session(c, scope, id, version, metadata)
+  local held, refused = active_session(c, scope, id)
   if not held then return refused end
-  if held.version ~= a[4] then return refusal('stale') end
-  call('HSET', session_key(c, a[3]), 'M', a[5], 'V', held.version + 1)
-  touch_session(c, a[3], held.idle)
-  session_event(c, 'session_updated', a[3], held.tenant, 'active', ',"metadata":' .. a[5])
-  return view_session(c, a[3])
+  if held.version ~= version then return refusal('stale') end
+  call('HSET', session_key(c, id), 'M', metadata, 'V', held.version + 1)
+  touch_session(c, id, held.idle)
+  session_event(c, 'session_updated', id, held.tenant, 'active', ',"metadata":' .. metadata)
+  return view_session(c, id)
 end
 
-function verbs.heartbeat(c, a)
-  local held, refused = active_session(c, a[2], a[3])
+function verbs.heartbeat(c, scope, id)
+  local held, refused = active_session(c, scope, id)
   if not held then return refused end
-  touch_session(c, a[3], held.idle)
-  return view_session(c, a[3])
+  touch_session(c, id, held.idle)
+  return view_session(c, id)
 end
-
-local ENDED = { completed = 1, failed = 2, timed_out = 3 }
 
 local function finish_session(c, id, tenant, state, reason)
   local key = session_key(c, id)
   call('HSET', key, 'S', state, 'f', c.now)
   if reason ~= '' then call('HSET', key, 'r', reason) end
-  call('ZREM', c.prefix .. ':idle', id)
-  if call('HINCRBY', c.prefix .. ':slots', tenant, -1) <= 0 then call('HDEL', c.prefix .. ':slots', tenant) end
-  c.sessions_ended[ENDED[state]] = c.sessions_ended[ENDED[state]] + 1
+  call('ZREM', c.keys.idle, id)
+  if call('HINCRBY', c.keys.slots, tenant, -1) <= 0 then call('HDEL', c.keys.slots, tenant) end
+  tally(c, state)
   session_event(c, state == 'timed_out' and 'session_timed_out' or 'session_ended', id, tenant, state,
     reason ~= '' and said('reason', reason) or '')
-  local kept = call('RPUSH', c.prefix .. ':ended', id)
+  local kept = call('RPUSH', c.keys.ended, id)
   while kept > c.cfg.remember_ended do
-    local oldest = call('LPOP', c.prefix .. ':ended')
+    local oldest = call('LPOP', c.keys.ended)
     kept = kept - 1
     if oldest then
       call('DEL', session_key(c, oldest))
-      call('ZREM', c.prefix .. ':sessions', oldest)
+      call('ZREM', c.keys.sessions, oldest)
     end
   end
   for name, set in pairs(c.cfg.lanes) do
@@ -110,27 +106,26 @@ local function finish_session(c, id, tenant, state, reason)
   end
 end
 
-function verbs.end_session(c, a)
-  local held, refused = active_session(c, a[2], a[3])
+function verbs.end_session(c, scope, id, state, reason)
+  local held, refused = active_session(c, scope, id)
   if not held then return refused end
-  finish_session(c, a[3], held.tenant, a[4], a[5])
-  return view_session(c, a[3])
+  finish_session(c, id, held.tenant, state, reason)
+  return view_session(c, id)
 end
 
-function verbs.session(c, a)
-  local tenant = call('HGET', session_key(c, a[3]), 't')
-  if not tenant or not has(a[2], tenant) then return refusal('session_not_found', a[3]) end
-  return view_session(c, a[3])
+function verbs.session(c, scope, id)
+  local tenant = call('HGET', session_key(c, id), 't')
+  if not tenant or not has(scope, tenant) then return refusal('session_not_found', id) end
+  return view_session(c, id)
 end
 
--- Newest first. a: scope, state or '', before this order or -1, limit. Answers items, each its id, order and fields, and the order
--- at which to go on, or -1.
-function verbs.sessions(c, a)
-  local scope, state, limit = a[2], a[3], a[5]
-  local before = a[4] >= 0 and '(' .. a[4] or '+inf'
+-- Newest first. `state`: or ''; `before`: this order, or -1. Answers items, each its id, order and fields, and the order at which to
+-- go on, or -1.
+function verbs.sessions(c, scope, state, before, limit)
+  before = before >= 0 and '(' .. before or '+inf'
   local items, looked = {}, 0
   while true do
-    local page = call('ZREVRANGEBYSCORE', c.prefix .. ':sessions', before, '-inf', 'WITHSCORES', 'LIMIT', 0, 200)
+    local page = call('ZREVRANGEBYSCORE', c.keys.sessions, before, '-inf', 'WITHSCORES', 'LIMIT', 0, 200)
     if #page == 0 then return { 1, items, -1 } end
     for i = 1, #page, 2 do
       local id = page[i]

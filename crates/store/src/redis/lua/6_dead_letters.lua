@@ -24,7 +24,7 @@ local function matches(c, scope, filter, T, reason, at)
 end
 
 local function leave_dead(c, T)
-  call('ZREM', c.prefix .. ':dead', T.id)
+  call('ZREM', c.keys.dead, T.id)
   call('LREM', c.prefix .. ':queue:' .. T.lane .. ':dlq', 1, T.id)
 end
 
@@ -53,26 +53,24 @@ local function purge_one(c, T)
   call('DEL', T.key)
 end
 
--- a: scope, id, by.
-function verbs.replay(c, a)
-  local T, refused = find_dead(c, a[2], a[3])
+function verbs.replay(c, scope, id, by)
+  local T, refused = find_dead(c, scope, id)
   if not T then return refused end
-  return replay_one(c, T, a[4], c.now)
+  return replay_one(c, T, by, c.now)
 end
 
-function verbs.purge(c, a)
-  local T, refused = find_dead(c, a[2], a[3])
+function verbs.purge(c, scope, id)
+  local T, refused = find_dead(c, scope, id)
   if not T then return refused end
   purge_one(c, T)
   return { 1 }
 end
 
--- a: scope, filter, after this order, up to this order (-1: all that are there now), done so far, `replay` or `purge`, by, rate a second
--- or 0, limit or -1. Answers matched, done, refused, the order at which to go on (-1: finished), and up to which.
-function verbs.dead_piece(c, a)
-  local scope, filter, after, top, done, what, by, rate, limit = unpack(a, 2, 10)
-  if top < 0 then top = tonumber(call('GET', c.prefix .. ':dead-order')) or 0 end
-  local page = call('ZRANGEBYSCORE', c.prefix .. ':dead', '(' .. after, top, 'WITHSCORES', 'LIMIT', 0, PIECE)
+-- After one order, up to another (-1: all that are there now). `done`: so far; `what`: `replay` or `purge`; `rate`: a second, or 0;
+-- `limit`: or -1. Answers matched, done, refused, the order at which to go on (-1: finished), and up to which.
+function verbs.dead_piece(c, scope, filter, after, top, done, what, by, rate, limit)
+  if top < 0 then top = tonumber(call('GET', c.keys['dead-order'])) or 0 end
+  local page = call('ZRANGEBYSCORE', c.keys.dead, '(' .. after, top, 'WITHSCORES', 'LIMIT', 0, PIECE)
   local matched, refused, begun = 0, 0, done
   for i = 1, #page, 2 do
     local T = load(c, page[i])
@@ -94,12 +92,11 @@ function verbs.dead_piece(c, a)
   return { 1, matched, done - begun, refused, #page < PIECE * 2 and -1 or after, top }
 end
 
--- a: scope, filter, after this order, limit, with payload. Answers items, each its id and fields, and the order at which to go on.
-function verbs.dead_letters(c, a)
-  local scope, filter, after, limit = a[2], a[3], a[4], a[5]
+-- After this order. Answers items, each its id and fields, and the order at which to go on.
+function verbs.dead_letters(c, scope, filter, after, limit)
   local items, last, looked = {}, -1, 0
   while true do
-    local page = call('ZRANGEBYSCORE', c.prefix .. ':dead', '(' .. after, '+inf', 'WITHSCORES', 'LIMIT', 0, 200)
+    local page = call('ZRANGEBYSCORE', c.keys.dead, '(' .. after, '+inf', 'WITHSCORES', 'LIMIT', 0, 200)
     if #page == 0 then return { 1, items, -1 } end
     for i = 1, #page, 2 do
       local T = load(c, page[i])
@@ -118,8 +115,8 @@ function verbs.dead_letters(c, a)
   end
 end
 
-function verbs.dead_letter(c, a)
-  local T, refused = find_dead(c, a[2], a[3])
+function verbs.dead_letter(c, scope, id)
+  local T, refused = find_dead(c, scope, id)
   if not T then return refused end
-  return { 1, a[3], fields_of(c, T) }
+  return { 1, id, fields_of(c, T) }
 end

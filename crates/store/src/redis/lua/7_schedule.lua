@@ -25,11 +25,11 @@ local function tick(c)
     if T and T.state == 'l' then
       fail(c, lane_of(c, T.lane), T, 'lease expired', nil, 'expired')
     else
-      call('ZREM', c.prefix .. ':leases', id)
+      call('ZREM', c.keys.leases, id)
     end
   end
   for _, id in ipairs(due_ones(c, 'due')) do
-    call('ZREM', c.prefix .. ':due', id)
+    call('ZREM', c.keys.due, id)
     local T = load(c, id)
     if T and T.state == 'w' and T.stage == 'd' then
       local L = lane_of(c, T.lane)
@@ -40,7 +40,7 @@ local function tick(c)
     end
   end
   for _, id in ipairs(due_ones(c, 'deadlines')) do
-    call('ZREM', c.prefix .. ':deadlines', id)
+    call('ZREM', c.keys.deadlines, id)
     local T = load(c, id)
     -- What a worker has it may finish; when it gives it back the deadline is looked at again.
     if T and T.state == 'w' then
@@ -52,7 +52,7 @@ local function tick(c)
     if got[2] == 'active' then
       finish_session(c, id, got[1], 'timed_out', 'idle for too long')
     else
-      call('ZREM', c.prefix .. ':idle', id)
+      call('ZREM', c.keys.idle, id)
     end
   end
   for _, name in ipairs(due_ones(c, 'resume')) do
@@ -60,7 +60,7 @@ local function tick(c)
     if L.paused and L.paused ~= 0 and L.paused <= c.now then
       resume(c, L, 'the pause is over')
     else
-      call('ZREM', c.prefix .. ':resume', name)
+      call('ZREM', c.keys.resume, name)
     end
   end
 end
@@ -68,7 +68,7 @@ end
 -- A gateway that gave no sign of life is gone, and with it its workers: what they had has failed, what was kept for them is free.
 -- Answers whether this one has come anew: if it was taken for gone, what it had told of its workers is forgotten.
 local function give_sign_of_life(c, own)
-  local key = c.prefix .. ':gateways'
+  local key = c.keys.gateways
   local new = call('ZADD', key, c.at, own) == 1
   local gone = call('ZRANGEBYSCORE', key, '-inf', c.now - GATEWAY_GONE_MS)
   if #gone == 0 then return new end
@@ -203,11 +203,11 @@ end
 
 local function lease(c, L, entry, taker, tat)
   local id = string.sub(entry.member, 14)
-  local got = call('HMGET', c.task .. id, 'i', 'm', 'y')
-  local i, m = cmsgpack.unpack(got[1]), cmsgpack.unpack(got[2])
-  local tenant, session = i[1], i[5]
-  uncount_ready(c, L, entry.level, id, is_keyed(L, session, i[6]))
-  local attempt = m[8] + 1
+  local got = call('HMGET', c.keys['task:'] .. id, 'i', 'm', 'y')
+  local _, tenant, _, _, _, session, order_key, _, label = parts(got[1], 8, 1)
+  local _, _, created, seq, deadline, _, _, due, attempts, replayed = parts(got[2], 9, 1)
+  uncount_ready(c, L, entry.level, id, is_keyed(L, session, order_key))
+  local attempt = attempts + 1
   local expires = c.now + L.set.lease_ms
   c.leases = c.leases + 1
   local receipt = c.nonce .. string.format('%04x', c.leases)
@@ -223,8 +223,8 @@ local function lease(c, L, entry, taker, tat)
   local n = #leased
   leased[n + 1], leased[n + 2] = expires_at, id
   c.leases_held[n + 1] = id
-  c.leases_held[n + 2] = packed_lease(taker.worker, receipt, expires, attempt, got[1], m[2], m[3], m[4], m[7], m[9])
-  local data = i[8] .. ',"attempt":' .. attempt
+  c.leases_held[n + 2] = packed_lease(taker.worker, receipt, expires, attempt, got[1], created, seq, deadline, due, replayed)
+  local data = label .. ',"attempt":' .. attempt
   if taker.worker ~= '' then data = data .. ',"worker":"' .. taker.worker .. '"' end
   event(c, 'task_leased', id, tenant, data, 'lease=' .. expires_at)
   count(c, L.name, entry.level, 'delivered')
@@ -235,7 +235,7 @@ local function lease(c, L, entry, taker, tat)
     end
   end
   taker.credit = taker.credit - 1
-  return { taker.index, id, got[1], got[3], m[2], m[4], receipt, attempt, expires }
+  return { taker.index, id, got[1], got[3], created, deadline, receipt, attempt, expires }
 end
 
 local function may_lease(c, L)
@@ -289,14 +289,17 @@ local function schedule_lane(c, L, line, out, budget)
   L.left = #L.turn[1] + #L.turn[2] + #L.turn[3] > 0
 end
 
--- Leases to those of one gateway who have credit. A taker is its index, worker or '' (whoever has the receipt), tenant or '', credit
--- and lanes.
+-- Leases to those of one gateway who have credit. A taker is, packed: worker or '' (whoever has the receipt), tenant or '', credit and
+-- lanes.
 local function schedule(c, takers, budget)
+  local out = {}
+  if #takers == 0 then return out end
   local lines, names = {}, {}
-  for _, t in ipairs(takers) do
-    local taker = { index = t[1], worker = t[2], only = t[3] ~= '' and 't:' .. t[3] or nil, credit = t[4],
-      own = t[2] ~= '' and 'w:' .. t[2] or nil }
-    for _, name in ipairs(t[5]) do
+  for i = 1, #takers do
+    local worker, tenant, credit, wanted = unpacked(takers[i])
+    local taker = { index = i - 1, worker = worker, only = tenant ~= '' and 't:' .. tenant or nil, credit = credit,
+      own = worker ~= '' and 'w:' .. worker or nil }
+    for _, name in ipairs(wanted) do
       if not lines[name] then
         lines[name] = {}
         names[#names + 1] = name
@@ -304,13 +307,13 @@ local function schedule(c, takers, budget)
       table.insert(lines[name], taker)
     end
   end
-  local out = {}
-  c.leased, c.leases_held = {}, {}
   for i = 1, #names do
     local name = names[i]
     schedule_lane(c, lane_of(c, name), lines[name], out, budget)
   end
-  call_all('ZADD', c.prefix .. ':leases', c.leased)
-  call_all('HSET', c.held_key, c.leases_held)
+  if out[1] then
+    call_all('ZADD', c.keys.leases, c.leased)
+    call_all('HSET', c.keys.held, c.leases_held)
+  end
   return out
 end

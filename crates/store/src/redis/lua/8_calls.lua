@@ -4,7 +4,7 @@
 local function workers_of(c, name)
   if not c.workers then
     c.workers = {}
-    for _, gateway in ipairs(call('ZRANGE', c.prefix .. ':gateways', 0, -1)) do
+    for _, gateway in ipairs(call('ZRANGE', c.keys.gateways, 0, -1)) do
       for _, lanes in ipairs(call('HVALS', c.prefix .. ':gateway:' .. gateway)) do
         for lane in string.gmatch(lanes, '[^\n]+') do c.workers[lane] = (c.workers[lane] or 0) + 1 end
       end
@@ -31,109 +31,106 @@ local function view_lane(c, name)
     call('LLEN', c.prefix .. ':queue:' .. name .. ':dlq'), L.set.concurrency, L.set.max_depth, workers_of(c, name) }
 end
 
-function verbs.lane(c, a)
-  if not known_lane(c, a[2]) then return refusal('unknown_lane', a[2]) end
-  return { 1, view_lane(c, a[2]) }
+function verbs.lane(c, name)
+  if not known_lane(c, name) then return refusal('unknown_lane', name) end
+  return { 1, view_lane(c, name) }
 end
 
-function verbs.pause(c, a)
-  local L = known_lane(c, a[2])
-  if not L then return refusal('unknown_lane', a[2]) end
-  pause(c, L, a[3] >= 0 and c.now + a[3] or nil, 'asked for')
-  return { 1, view_lane(c, a[2]) }
+function verbs.pause(c, name, ms)
+  local L = known_lane(c, name)
+  if not L then return refusal('unknown_lane', name) end
+  pause(c, L, ms >= 0 and c.now + ms or nil, 'asked for')
+  return { 1, view_lane(c, name) }
 end
 
-function verbs.resume(c, a)
-  local L = known_lane(c, a[2])
-  if not L then return refusal('unknown_lane', a[2]) end
+function verbs.resume(c, name)
+  local L = known_lane(c, name)
+  if not L then return refusal('unknown_lane', name) end
   if L.paused then resume(c, L, 'asked for') end
-  return { 1, view_lane(c, a[2]) }
+  return { 1, view_lane(c, name) }
 end
 
 function verbs.stats(c)
   local lanes = {}
-  for _, name in ipairs(call('SMEMBERS', c.prefix .. ':lanes')) do
+  for _, name in ipairs(call('SMEMBERS', c.keys.lanes)) do
     local L = lane_of(c, name)
     if L.configured or depth(L) + L.leased + call('LLEN', c.prefix .. ':queue:' .. name .. ':dlq') > 0 then
       lanes[#lanes + 1] = view_lane(c, name)
     end
   end
-  local first = call('XRANGE', c.feed, '-', '+', 'COUNT', 1)[1]
+  local first = call('XRANGE', c.keys.feed, '-', '+', 'COUNT', 1)[1]
   -- The id is the last offset of the entry, which begins with the time.
   local oldest_offset = first and tonumber(string.match(first[1], '^%d+')) - #first[2] / 2 + 2 or 0
-  return { 1, lanes, call('ZCARD', c.prefix .. ':idle'), c.head, oldest_offset }
+  return { 1, lanes, call('ZCARD', c.keys.idle), c.head, oldest_offset }
 end
 
 -- Tells the other gateways of lanes that have something for whoever has credit there, and of the feed's new end. This wakes; nothing
 -- depends on its arrival.
 local function wake_others(c, own)
-  if c.head == c.first_head or call('ZCARD', c.prefix .. ':gateways') < 2 then return end
+  if c.head == c.first_head or call('ZCARD', c.keys.gateways) < 2 then return end
   local told = { whole(c.head) }
-  for name in pairs(c.dirty) do
-    local L = lane_of(c, name)
+  for name, L in pairs(c.lanes) do
     local left = L.left
-    if left == nil then
+    if L.dirty and left == nil then
       left = call('EXISTS', L.keys.turn[1], L.keys.turn[2], L.keys.turn[3]) > 0
     end
-    if left and may_lease(c, L) then told[#told + 1] = name end
+    if L.dirty and left and may_lease(c, L) then told[#told + 1] = name end
   end
   local message = table.concat(told, '\n')
-  for _, gateway in ipairs(call('ZRANGE', c.prefix .. ':gateways', 0, -1)) do
+  for _, gateway in ipairs(call('ZRANGE', c.keys.gateways, 0, -1)) do
     if gateway ~= own then call('PUBLISH', c.prefix .. ':wake:' .. gateway, message) end
   end
 end
 
--- One batch of one gateway, atomic as a whole: what is due, its commands in order, and leases to its workers.
+local NONE = {}
+
+local function run(c, verb, ...) return verbs[verb](c, ...) end
+
+-- One batch of one gateway, atomic as a whole: what is due, its commands in order, and leases to its workers. Arguments are the prefix,
+-- what stands around the commands, and the commands, each packed: parts in a row and no array around them, because those become values
+-- at once, and an array a table that nobody keeps.
 local function step(keys, args)
-  call = redis.call
-  local prefix, request = args[1], cmsgpack.unpack(args[2])
-  local fence_key = prefix .. ':fence:' .. request.gateway
-  local names, wanted = request.lanes, {}
-  for i, name in ipairs(names) do wanted[i] = keys_of_lane(prefix, name).lane end
-  local stored = call('MGET', prefix .. ':offset', prefix .. ':seq', prefix .. ':next', fence_key, prefix .. ':epoch', unpack(wanted))
+  enter()
+  local store = store_of(args[1])
+  local version, gateway, generation, seed, nonce, now, alive, known, names, takers, budget = unpacked(args[2])
+  local own = store.keys
+  local fence_key = own['fence:'] .. gateway
+  local wanted = {}
+  for i = 1, #names do wanted[i] = keys_of_lane(store, names[i]).lane end
+  local stored = call('MGET', own.offset, own.seq, own.next, fence_key, own.epoch, unpack(wanted))
   if not stored[5] then return redis.error_reply('NOSETTINGS the store is not there') end
   -- A batch whose sender has given it up may still lie in a socket: what it leased would reach nobody.
   local fence = tonumber(stored[4]) or 0
-  if request.generation < fence then return redis.error_reply('FENCED a later connection of this gateway has taken over') end
-  if request.generation > fence then call('SET', fence_key, request.generation) end
+  if generation < fence then return redis.error_reply('FENCED a later connection of this gateway has taken over') end
+  if generation > fence then call('SET', fence_key, generation) end
   local fetched = {}
-  for i, name in ipairs(names) do fetched[name] = stored[5 + i] end
-  local c = context(prefix, request, stored, fetched)
-  if not c then return redis.error_reply('NOSETTINGS the settings of this version are not there') end
+  for i = 1, #names do fetched[names[i]] = stored[5 + i] end
+  local cfg = settings(store, version)
+  if not cfg then return redis.error_reply('NOSETTINGS the settings of this version are not there') end
+  local c = context(store, cfg, now or time_now(), seed, nonce, stored[1], stored[2], stored[3], fetched)
   -- An offset that was told must not come again with another event: what is missing is a gap, which readers are told of.
-  local set_back = request.head > c.head
-  if set_back then c.head = request.head + BEYOND_LOSS end
+  local set_back = known > c.head
+  if set_back then c.head = known + BEYOND_LOSS end
   tick(c)
-  local new = request.alive and give_sign_of_life(c, request.gateway) or false
+  local new = alive and give_sign_of_life(c, gateway) or false
   local replies = {}
-  for i, command in ipairs(request.commands) do replies[i] = verbs[command[1]](c, command) end
+  for i = 3, #args do replies[i - 2] = run(c, unpacked(args[i])) end
   write_queues(c)
   write_settled(c)
   write_finished(c)
-  local out = schedule(c, request.takers, request.budget)
+  local out = schedule(c, takers, budget)
   if c.ticked then c.next = first_timer(c) end
   if c.next < NEVER then wake_at(c, c.next) end
   flush(c)
-  wake_others(c, request.gateway)
-  local counts = {}
-  for name, numbers in pairs(c.counts) do
-    local died, flat = c.died[name] or {}, {}
-    for at, number in pairs(numbers) do
-      flat[#flat + 1] = at
-      flat[#flat + 1] = number
-    end
-    counts[#counts + 1] = { name, flat,
-      { died.retries_exhausted or 0, died.fatal or 0, died.deadline_exceeded or 0, died.session_ended or 0, died.unparsable or 0,
-        died.refused or 0 } }
-  end
-  return cmsgpack.pack({ replies, out, c.now, c.wake or -1, c.more, c.head, counts,
-    { c.no_lane, c.sessions_refused, c.sessions_ended[1], c.sessions_ended[2], c.sessions_ended[3], c.dropped }, new, set_back })
+  wake_others(c, gateway)
+  return pack({ replies, out, c.now, c.wake or -1, c.more, c.head, c.counts, rawget(c, 'died') or NONE,
+    rawget(c, 'tally') or NONE, new, set_back })
 end
 
 -- Makes the store if it is not there, and leaves the settings of one version. Answers the epoch.
 local function open(keys, args)
-  call = redis.call
-  local prefix, format, epoch, version, text, names = args[1], args[2], args[3], args[4], args[5], cmsgpack.unpack(args[6])
+  enter()
+  local prefix, format, epoch, version, text, names = args[1], args[2], args[3], args[4], args[5], unpacked(args[6])
   if call('EXISTS', prefix .. ':migrating') == 1 then
     return redis.error_reply('MIGRATING squall migrate is moving a store to this prefix, or was stopped before it was done: run it again')
   end
@@ -151,7 +148,7 @@ end
 
 -- Drops what is older than the retention allows. Offsets carry no time, so every call leaves a mark: this offset, now.
 local function trim(keys, args)
-  call = redis.call
+  enter()
   local prefix, keep_ms, keep_bytes = args[1], tonumber(args[2]), tonumber(args[3])
   local now = time_now()
   local feed, marks = prefix .. ':feed', prefix .. ':marks'

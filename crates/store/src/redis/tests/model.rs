@@ -50,7 +50,7 @@ impl InRedis {
             .arg("epoch")
             .arg(&version)
             .arg(text)
-            .arg(wire::command(&lanes))
+            .arg(wire::pack(&lanes))
             .exec(&mut connection)
             .expect("opened");
         Self {
@@ -80,9 +80,9 @@ impl InRedis {
             takers,
             budget: 1_000,
         };
-        let request = envelope.write(commands.iter().map(Vec::as_slice));
         let mut call = library::call(&library().step, PREFIX);
-        let answered: Vec<u8> = call.arg(request).query(&mut self.connection).expect("an answer");
+        let answered: Vec<u8> =
+            call.arg(envelope.write()).arg(commands).query(&mut self.connection).expect("an answer");
         wire::answer(&answered).expect("an answer that makes sense")
     }
 
@@ -162,16 +162,12 @@ impl Subject for InRedis {
             (worker.id.to_string(), worker.tenant.as_deref().unwrap_or_default(), worker.credit, lanes)
         });
         let of_pulls = pulls.iter().map(|(lane, credit)| (String::new(), "", *credit, vec![lane.as_str()]));
-        let takers = of_workers
-            .chain(of_pulls)
-            .enumerate()
-            .map(|(index, (worker, tenant, credit, lanes))| (index as u64, worker, tenant, credit, lanes))
-            .collect();
+        let takers = of_workers.chain(of_pulls).collect();
         let leased = self.batch(&[], takers).leased;
         self.workers = workers;
         let mut given = Vec::new();
         for lease in leased {
-            let taker = lease.taker as usize;
+            let taker = lease.taker;
             let delivery = driver::delivery(lease).expect("a lease that makes sense");
             let worker = self.workers.get_mut(taker);
             if let Some(worker) = worker {
