@@ -13,13 +13,6 @@ use super::{Experiment, Health};
 use crate::metrics::thresholds;
 use crate::scenario::{Threshold, show_span};
 
-/// When somebody besides the clients noticed that something is wrong, milliseconds of the run's clock.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Noticed {
-    /// A gateway's figures first told of it, or could not be had.
-    pub(crate) metrics_ms: Option<u64>,
-}
-
 /// One second of the load.
 #[derive(Clone, Debug)]
 struct Second {
@@ -145,14 +138,14 @@ impl Judge {
     }
 
     /// Everything is known now but the experiment itself: `record` has the faults, health, ledger and feed.
-    pub(crate) fn conclude(self, registry: &Registry, record: &RunRecord, noticed: Noticed) -> ExperimentRecord {
+    pub(crate) fn conclude(self, registry: &Registry, record: &RunRecord) -> ExperimentRecord {
         let window = Window::of(&record.faults, record.faults.len());
         let begun_ms = window.begun_ms;
         let recovered_ms = window.ended_ms.and_then(|ended_ms| Some((ended_ms, self.steady_again(ended_ms)?)));
         let recovered_after_ms = recovered_ms.map(|(ended_ms, steady_ms)| steady_ms - ended_ms);
-        let health_ms = begun_ms.and_then(|begun_ms| first_change(record, begun_ms)).map(|(at_ms, _)| at_ms);
         let since = |at_ms: Option<u64>| Some(at_ms?.saturating_sub(begun_ms?));
-        let felt_ms = record.faults.first().and_then(|fault| fault.detected_ms);
+        let first = record.faults.first();
+        let felt_ms = first.and_then(|fault| fault.detected_ms);
         let clients_ms =
             begun_ms.and_then(|begun_ms| [felt_ms, self.first_unsteady(begun_ms)].into_iter().flatten().min());
         let mut expectations = vec![self.ran_to_its_end(record), self.steady_before(window)];
@@ -182,8 +175,8 @@ impl Judge {
             steady_state: self.conditions(),
             phases: self.phases(registry, window),
             detected: Detected {
-                health_ms: since(health_ms),
-                metrics_ms: since(noticed.metrics_ms),
+                health_ms: since(first.and_then(|fault| fault.health_ms)),
+                metrics_ms: since(first.and_then(|fault| fault.metrics_ms)),
                 clients_ms: since(clients_ms),
             },
             recovered_after_ms,
@@ -318,11 +311,6 @@ impl Judge {
     }
 }
 
-/// The first time that a gateway said something else than before, at or after `from_ms`.
-fn first_change(record: &RunRecord, from_ms: u64) -> Option<(u64, u32)> {
-    record.health.iter().filter(|it| it.at_ms >= from_ms).map(|it| (it.at_ms, it.gateway)).min()
-}
-
 /// A fault that met nothing proves nothing.
 fn struck(record: &RunRecord) -> Vec<Expectation> {
     let faults = record.faults.iter().filter_map(|fault| Some((fault, fault.struck?)));
@@ -453,7 +441,13 @@ mod tests {
         let mut judge = Judge::new(scenario.experiment.unwrap(), &registry).unwrap();
         let mut run = RunRecord { ended: Ended::Completed, ..RunRecord::default() };
         let fault = FaultRecord { name: "kill-1".to_owned(), at_ms: 3_000, ..FaultRecord::default() };
-        run.faults = vec![FaultRecord { until_ms: Some(7_000), detected_ms: Some(3_100), ..fault.clone() }];
+        run.faults = vec![FaultRecord {
+            until_ms: Some(7_000),
+            detected_ms: Some(3_100),
+            health_ms: Some(4_500),
+            metrics_ms: Some(4_000),
+            ..fault.clone()
+        }];
         run.ledger = Some(Ledger { settled: true, acknowledged: 7, ..Ledger::default() });
         let said = |at_ms, status: &str, lost: &[&str]| HealthChange {
             at_ms,
@@ -481,7 +475,7 @@ mod tests {
             }
         }
         record(&mut run);
-        (judge.conclude(&registry, &run, Noticed { metrics_ms: Some(4_000) }), enough)
+        (judge.conclude(&registry, &run), enough)
     }
 
     fn broken(experiment: &ExperimentRecord) -> Vec<String> {

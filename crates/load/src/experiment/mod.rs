@@ -5,7 +5,7 @@ mod judge;
 
 use std::time::Duration;
 
-pub(crate) use judge::{Judge, Noticed};
+pub(crate) use judge::Judge;
 use serde::Serialize;
 
 use crate::scenario::{ScenarioError, Section, Threshold, as_text};

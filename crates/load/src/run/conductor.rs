@@ -18,7 +18,7 @@ use super::settle::{Settled, Wanted};
 use super::{Finished, account, outcome, settle};
 use crate::engine::{FromCore, Handle, Leaves, PANICKED, Run, ToCore};
 use crate::error::Result;
-use crate::experiment::{Judge, Noticed};
+use crate::experiment::Judge;
 use crate::faults::Timeline;
 use crate::live::{Live, View};
 use crate::metrics::{self, Ids};
@@ -48,7 +48,6 @@ pub(super) struct Conductor {
     pub(super) thresholds: Thresholds,
     /// Of an experiment.
     pub(super) judge: Option<Judge>,
-    pub(super) noticed: Noticed,
     pub(super) totals: Totals,
     pub(super) record: RunRecord,
     pub(super) dir: RunDir,
@@ -135,7 +134,6 @@ impl Conductor {
             scenario,
             thresholds,
             judge,
-            noticed: Noticed::default(),
             totals,
             record,
             dir,

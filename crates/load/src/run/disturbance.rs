@@ -8,6 +8,7 @@ use squall_report::SecondSample;
 use squall_report::record::{Ended, FaultRecord};
 
 use super::conductor::Conductor;
+use crate::experiment::Health;
 use crate::faults::Step;
 use crate::scenario::show_span;
 use crate::target::{Changed, Crew, Heard};
@@ -76,17 +77,22 @@ impl Conductor {
     }
 
     pub(super) fn changed(&mut self, changed: Changed) {
+        // Of what a gateway says the last fault that has begun is thought to be the reason.
+        let fault = self.timeline.not_begun().checked_sub(1).and_then(|index| self.record.faults.get_mut(index));
         match changed {
             Changed::Health(change) => {
+                let is_well = change.status == Health::Healthy.as_str();
+                if let Some(fault) = fault.filter(|fault| change.at_ms >= fault.at_ms && !is_well) {
+                    fault.health_ms.get_or_insert(change.at_ms);
+                }
                 // A gateway that goes back and forth without end is told of so often that everybody has understood.
                 if self.record.health.len() < MOST_CHANGES {
                     self.record.health.push(change);
                 }
             }
             Changed::Ailing { at_ms } => {
-                let begun = self.record.faults.first().filter(|_| self.timeline.not_begun() > 0);
-                if begun.is_some_and(|fault| at_ms >= fault.at_ms) {
-                    self.noticed.metrics_ms.get_or_insert(at_ms);
+                if let Some(fault) = fault.filter(|fault| at_ms >= fault.at_ms) {
+                    fault.metrics_ms.get_or_insert(at_ms);
                 }
             }
         }

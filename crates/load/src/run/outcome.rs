@@ -150,7 +150,7 @@ pub(super) fn conclude(mut conductor: Conductor, accounted: Option<Accounted>) -
         record.notes.push("nobody works in this scenario, so its tasks are not accounted for".to_owned());
     }
     if let Some(judge) = conductor.judge.take() {
-        record.experiment = Some(judge.conclude(&registry, &record, conductor.noticed));
+        record.experiment = Some(judge.conclude(&registry, &record));
     }
     if let Some(overridden) = shorter(&record) {
         record.notes.push(overridden);

@@ -536,9 +536,15 @@ pub struct FaultRecord {
     /// When it was taken back; absent if it never was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<u64>,
-    /// When the storm first noticed; absent if it never did.
+    /// When the storm's clients had the first error; absent if they had none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detected_ms: Option<u64>,
+    /// When a gateway's `/health` first said that it is not well; absent if none did before the next fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_ms: Option<u64>,
+    /// When a gateway's figures first told of trouble, or could not be had any more; absent if none did before the next fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_ms: Option<u64>,
     /// When the target worked again; absent if it never did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovered_ms: Option<u64>,

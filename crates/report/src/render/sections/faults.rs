@@ -3,7 +3,7 @@
 use super::{Align, Cell, Section, Tone};
 use crate::{
     RunRecord,
-    record::Struck,
+    record::{FaultRecord, Struck},
     render::{bytes, duration, thousands},
 };
 
@@ -16,10 +16,10 @@ pub(super) fn section(record: &RunRecord) -> Option<Section> {
         ("noticed after", Align::Right),
         ("working after", Align::Right),
     ];
-    // Only a fault in a proxy has counts; what was done to a process is seen by its end.
-    let counted = record.faults.iter().any(|fault| fault.struck.is_some());
-    columns.extend(counted.then_some(("", Align::Left)));
-    let mut section = Section { below: counted, ..Section::new("faults", "Faults", &columns) };
+    // Only a fault in a proxy has counts, and only own gateways are asked how they are; without either there is no line below.
+    let more = record.faults.iter().any(|fault| fault.struck.is_some() || told(fault).is_some());
+    columns.extend(more.then_some(("", Align::Left)));
+    let mut section = Section { below: more, ..Section::new("faults", "Faults", &columns) };
     for fault in &record.faults {
         let after = |moment: Option<u64>, from: u64, never: Cell| {
             moment.map_or(never, |moment| Cell::from(duration(moment.saturating_sub(from) as f64)))
@@ -33,19 +33,34 @@ pub(super) fn section(record: &RunRecord) -> Option<Section> {
             after(fault.detected_ms, fault.at_ms, Cell::muted("not noticed")),
             after(fault.recovered_ms, fault.at_ms, Cell::from("never").tone(Tone::Bad)),
         ];
-        section.row(cells.into_iter().chain(counted.then(|| struck(fault.struck))));
+        section.row(cells.into_iter().chain(more.then(|| below(fault))));
     }
     section.unless_empty()
 }
 
-/// A fault that met nothing proves nothing.
-fn struck(struck: Option<Struck>) -> Cell {
-    let Some(Struck { connections, bytes: size }) = struck else { return Cell::default() };
+/// What it struck, and who else noticed. A fault that met nothing proves nothing.
+fn below(fault: &FaultRecord) -> Cell {
+    let struck = fault.struck.map(struck);
+    let tone = if struck.as_deref() == Some(NOTHING) { Tone::Warn } else { Tone::Plain };
+    let text: Vec<_> = struck.into_iter().chain(told(fault)).collect();
+    Cell::from(text.join("; ")).tone(tone)
+}
+
+const NOTHING: &str = "struck nothing";
+
+fn struck(Struck { connections, bytes: size }: Struck) -> String {
     let connections = match connections {
-        0 if size == 0 => return Cell::from("struck nothing").tone(Tone::Warn),
+        0 if size == 0 => return NOTHING.to_owned(),
         1 => "1 connection".to_owned(),
         several => format!("{} connections", thousands(several)),
     };
     let size = if size == 0 { String::new() } else { format!(", {}", bytes(size as f64)) };
-    format!("struck {connections}{size}").into()
+    format!("struck {connections}{size}")
+}
+
+fn told(fault: &FaultRecord) -> Option<String> {
+    let after = |who: &str, at_ms: u64| format!("{who} after {}", duration(at_ms.saturating_sub(fault.at_ms) as f64));
+    let told = [("/health", fault.health_ms), ("the metrics", fault.metrics_ms)];
+    let told: Vec<_> = told.into_iter().filter_map(|(who, at_ms)| Some(after(who, at_ms?))).collect();
+    (!told.is_empty()).then(|| format!("told by {}", told.join(", by ")))
 }
