@@ -50,7 +50,12 @@ fn a_fault_that_struck_nothing_is_told_and_one_that_was_not_counted_is_silent() 
         run.record.faults[0].struck = struck;
         assert!(markdown(&run).contains(told), "{told} is not in: {}", markdown(&run));
     }
-    run.record.faults[0].struck = None;
+    let fault = &mut run.record.faults[0];
+    (fault.health_ms, fault.metrics_ms) = (Some(fault.at_ms + 75), Some(fault.at_ms + 1_200));
+    let told = "| struck 0 connections, 2 KiB; told by /health after 75 ms, by the metrics after 1.20 s |";
+    assert!(markdown(&run).contains(told), "{told} is not in: {}", markdown(&run));
+    let fault = &mut run.record.faults[0];
+    (fault.struck, fault.health_ms, fault.metrics_ms) = (None, None, None);
     assert!(!markdown(&run).contains("struck"));
 }
 
