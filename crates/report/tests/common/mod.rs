@@ -509,7 +509,8 @@ fn experiment(held: bool) -> OpenedRun {
         recovered_ms: held.then_some(20_640),
         detail: "stall between the gateways and Redis, for 8 s".into(),
         struck: Some(Struck { connections: 12, bytes: 4_404_019 }),
-        ..FaultRecord::default()
+        health_ms: Some(from_ms + 1_200),
+        metrics_ms: Some(from_ms + 1_900),
     }];
     record.errors = run.series.iter().flat_map(|second| second.errors.clone()).fold(BTreeMap::new(), |mut sum, it| {
         *sum.entry(it.0).or_default() += it.1;
