@@ -8,7 +8,8 @@
 //! - `ingest`: what other programs left in Redis becomes tasks and sessions; `rules` it shares with the webhooks;
 //! - `feed`: every event read once, encoded once, shared by all who follow;
 //! - `metrics`, `health_file`: what it tells of itself;
-//! - `error`: what goes wrong, and the one place where that becomes a status or a close code.
+//! - `error`: what goes wrong, and the one place where that becomes a status or a close code;
+//! - `weakness`: bugs that a test plants in a debug build, to see that they are found.
 //!
 //! It decides nothing about tasks and sessions: that is the store's. Only `http` and `ws` know the HTTP framework.
 
@@ -27,6 +28,8 @@ mod place;
 mod rules;
 mod server;
 mod signature;
+#[cfg(debug_assertions)]
+mod weakness;
 mod ws;
 
 pub use config::{Config, ConfigError};

@@ -11,6 +11,8 @@ use super::chunk::Chunk;
 use super::filter::Filter;
 use super::hub::{Hub, READ_LIMIT};
 use super::ring::Taken;
+#[cfg(debug_assertions)]
+use crate::weakness::{Weakness, planted};
 
 /// Bytes that a subscriber takes at a time, so that one that is behind does not hold much memory by itself.
 const TAKE_BYTES: usize = 256 << 10;
@@ -105,6 +107,10 @@ impl Follower {
     pub(crate) async fn overrun_while_sending(&mut self) -> Next {
         loop {
             self.moved.borrow_and_update();
+            #[cfg(debug_assertions)]
+            if planted(Weakness::Skip) {
+                self.cursor = self.cursor.max(*self.moved.borrow());
+            }
             if self.live && self.hub.overran(self.cursor) {
                 return self.overrun();
             }

@@ -16,6 +16,8 @@ use super::filter::Filter;
 use super::follower::Follower;
 use super::ring::{Ring, Taken};
 use crate::error::Refusal;
+#[cfg(debug_assertions)]
+use crate::weakness::{Weakness, planted};
 
 /// Events that are read from the store at a time.
 pub(crate) const READ_LIMIT: usize = 1_024;
@@ -89,6 +91,8 @@ impl Hub {
                 self.awake.notify_one();
             }
         }
+        #[cfg(debug_assertions)]
+        let after = after.filter(|_| !planted(Weakness::Skip));
         let (cursor, gap) = match after {
             None => (head, None),
             Some(after) => place(after, self.store.epoch(), head),

@@ -13,6 +13,8 @@ use squall_protocol::{Health, HealthStatus};
 use super::extract::json;
 use crate::app::App;
 use crate::ingest;
+#[cfg(debug_assertions)]
+use crate::weakness::{Weakness, planted};
 
 /// A store that does not answer for so long is not well.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
@@ -59,6 +61,8 @@ pub(crate) async fn check(app: &App) -> Health {
         }
         dependencies.insert("archive".to_owned(), archive);
     }
+    #[cfg(debug_assertions)]
+    lost.retain(|_| !planted(Weakness::Rosy));
     let status = if app.draining.is_cancelled() {
         HealthStatus::Draining
     } else if lost.is_empty() {

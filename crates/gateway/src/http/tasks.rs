@@ -108,6 +108,10 @@ async fn publish_one(app: &App, caller: &Caller, body: &[u8], key: Option<&str>)
 
 /// Publishes one task.
 pub(super) async fn publish_spec(app: &App, caller: &Caller, spec: TaskSpec) -> Result<Published, Refusal> {
+    #[cfg(debug_assertions)]
+    if let Some(published) = crate::weakness::publish(app, &caller.tenant, &spec).await {
+        return published;
+    }
     let mut results = app.store.publish(&caller.tenant, vec![spec]).await;
     match results.pop() {
         Some(result) => Ok(result?),

@@ -478,6 +478,8 @@ impl Connection {
                     match deliveries.poll_recv(cx) {
                         Poll::Pending => return false,
                         Poll::Ready(Some(batch)) => {
+                            #[cfg(debug_assertions)]
+                            crate::weakness::ack_early(&self.app, self.caller.sees(), self.id, &batch);
                             self.credit = self.credit.saturating_sub(u32::try_from(batch.len()).unwrap_or(u32::MAX));
                             self.pending = batch.into();
                         }
