@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use squall_protocol::task::Published;
 use tokio::sync::{mpsc, oneshot};
 
+use super::clock::Clock;
 use super::commands::{Answer, Command, Pulled, publish_bytes};
 use super::events::NameTable;
 use super::log::{Log, Written};
@@ -61,6 +62,7 @@ enum Done {
 /// The thread's belongings.
 pub struct Committer {
     core: Core,
+    clock: Clock,
     log: Log,
     shared: Arc<Shared>,
     /// By taker number.
@@ -78,6 +80,7 @@ impl Committer {
     #[must_use]
     pub fn new(core: Core, log: Log, shared: Arc<Shared>) -> Self {
         Self {
+            clock: Clock::showing(core.now()),
             core,
             log,
             shared,
@@ -143,7 +146,7 @@ impl Committer {
         if self.core.has_more() || !self.returned.is_empty() {
             return Some(Duration::ZERO);
         }
-        let timer = self.core.next_wake().map(|at| Duration::from_millis(at.since_ms(crate::now())));
+        let timer = self.core.next_wake().map(|at| Duration::from_millis(at.since_ms(self.clock.now())));
         let look = (self.core.workers() > 0 || self.core.takers().next().is_some()).then_some(LOOK_AFTER_WORKERS);
         let soonest = [timer, look].into_iter().flatten().min()?;
         Some(if self.shared.is_full() { soonest.max(FULL_PAUSE) } else { soonest })
@@ -162,7 +165,7 @@ impl Committer {
         let started = Instant::now();
         let room = self.log.room();
         self.shared.set_full(self.log.full());
-        self.core.begin(crate::now(), room);
+        self.core.begin(self.clock.now(), room);
         self.core.tick();
         self.look_after_takers();
 
@@ -290,7 +293,7 @@ impl Committer {
 
     /// Answers all that waits with an error, but for the figures: they are wanted most when something is wrong.
     fn refuse_all(&mut self, commands: &mut VecDeque<Command>, error: &Error) -> Option<Closing> {
-        self.core.begin(crate::now(), Room::default());
+        self.core.begin(self.clock.now(), Room::default());
         let mut closing = None;
         for command in commands.drain(..) {
             match command {

@@ -4,6 +4,7 @@
 //! [`log`] where batches go; [`feed`] and [`events`] show readers what was committed; [`helpers`] sync by the clock, fold
 //! [`snapshot`]s and remove old segments; [`recovery`] reads all of it again, and [`stopped`] what nobody runs on. Why not a database: `docs/decisions/0001-embedded-engine.md`.
 
+mod clock;
 pub mod commands;
 pub mod committer;
 pub mod events;
