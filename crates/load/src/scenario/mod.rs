@@ -246,7 +246,11 @@ impl Scenario {
     /// Whether it speaks to a gateway at all, and not only to some HTTP service.
     #[must_use]
     pub fn needs_gateway(&self) -> bool {
-        !self.fault.is_empty() || self.load.iter().any(|load| !matches!(load.workload, Workload::Http(_)))
+        // A fault may as well be done to a program of the scenario, or in a proxy of its own; an experiment asks for /health.
+        self.experiment.is_some()
+            || !self.services.is_empty()
+            || self.fault.iter().any(|fault| fault.deed.needs_own_gateway())
+            || self.load.iter().any(|load| !matches!(load.workload, Workload::Http(_)))
     }
 }
 
