@@ -71,7 +71,8 @@ impl Verdict {
             Self::Invalid
         } else if ledger.is_some_and(|ledger| ledger.pending > 0) || never_quiet(record) {
             Self::Unsettled
-        } else if record.experiment.as_ref().is_some_and(|experiment| !experiment.passed) {
+        } else if record.ended != Ended::Interrupted && record.experiment.as_ref().is_some_and(|it| !it.passed) {
+            // One that was ended early has not passed either, and says nothing about the target.
             Self::ExperimentFailed
         } else if record.thresholds.iter().any(|threshold| !threshold.passed) {
             Self::ThresholdFailed
@@ -228,6 +229,16 @@ mod tests {
             };
             assert_eq!((Verdict::of(&record), Verdict::of(&record).exit_code()), (verdict, code), "{record:?}");
             assert_eq!(Verdict::reasons(&record).len(), reasons, "{:?}", Verdict::reasons(&record));
+        }
+    }
+
+    #[test]
+    fn an_experiment_that_was_ended_early_says_nothing_of_the_target() {
+        for (ended, verdict) in
+            [(Ended::Completed, Verdict::ExperimentFailed), (Ended::Interrupted, Verdict::Interrupted)]
+        {
+            let record = RunRecord { ended, experiment: Some(ExperimentRecord::default()), ..RunRecord::default() };
+            assert_eq!(Verdict::of(&record), verdict);
         }
     }
 
