@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "not every test that shares this uses all of it")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -29,20 +30,25 @@ pub(crate) struct Outcome {
 impl Storm {
     /// Of a scenario that is written down here.
     pub(crate) fn new(scenario: &str) -> Self {
-        let dir = tempfile::Builder::new().prefix("squall-test-").tempdir().unwrap();
+        let dir = temporary();
         let file = dir.path().join("test.toml");
         std::fs::write(&file, scenario).unwrap();
-        Self::of(dir, file.as_os_str())
+        Self::of(dir, &["run", "--plain", file.to_str().unwrap()])
     }
 
     /// Of a built-in one.
     pub(crate) fn built_in(name: &str) -> Self {
-        Self::of(tempfile::Builder::new().prefix("squall-test-").tempdir().unwrap(), name.as_ref())
+        Self::of(temporary(), &["run", "--plain", name])
     }
 
-    fn of(dir: tempfile::TempDir, scenario: &std::ffi::OsStr) -> Self {
+    /// `squall chaos`, which does this experiment.
+    pub(crate) fn experiment(name: &str) -> Self {
+        Self::of(temporary(), &["chaos", "--quiet", name])
+    }
+
+    fn of(dir: tempfile::TempDir, args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
-        command.arg("run").arg(scenario).arg("--out").arg(dir.path().join("runs")).arg("--plain");
+        command.args(args).arg("--out").arg(dir.path().join("runs"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         // What the one who runs the tests has set must not decide what is logged; and what a run leaves behind is found.
         command.env_remove("RUST_LOG").env("TMPDIR", dir.path().join("tmp"));
@@ -52,6 +58,11 @@ impl Storm {
 
     pub(crate) fn args(mut self, args: &[&str]) -> Self {
         self.command.args(args);
+        self
+    }
+
+    pub(crate) fn env(mut self, key: &str, value: &str) -> Self {
+        self.command.env(key, value);
         self
     }
 
@@ -85,8 +96,17 @@ impl Running {
 
     /// SIGINT, as Ctrl-C sends it.
     pub(crate) fn interrupt(&self) {
+        self.signal(Signal::SIGINT);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         let Some(pid) = self.child.id() else { return };
-        kill(Pid::from_raw(pid as i32), Signal::SIGINT).unwrap();
+        kill(Pid::from_raw(pid as i32), signal).unwrap();
+    }
+
+    /// What is used for temporary files.
+    pub(crate) fn temporary(&self) -> PathBuf {
+        self.dir.path().join("tmp")
     }
 
     pub(crate) async fn finish(self) -> Outcome {
@@ -111,8 +131,7 @@ impl Outcome {
 
     /// What lies in the directory for temporary files.
     pub(crate) fn left_behind(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.runs.with_file_name("tmp")).unwrap();
-        entries.map(|entry| entry.unwrap().path()).collect()
+        left_behind(&self.runs.with_file_name("tmp"))
     }
 
     pub(crate) fn run_dir(&self) -> PathBuf {
@@ -128,4 +147,32 @@ impl Outcome {
 
 fn only_entry(dir: &Path) -> Option<PathBuf> {
     std::fs::read_dir(dir).ok()?.next()?.ok().map(|entry| entry.path())
+}
+
+fn temporary() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("squall-test-").tempdir().unwrap()
+}
+
+/// What lies in a directory for temporary files.
+pub(crate) fn left_behind(tmp: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(tmp).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// The processes that a run has noted, by name: what must not be left behind.
+pub(crate) fn noted(tmp: &Path) -> BTreeMap<String, i32> {
+    let folders = std::fs::read_dir(tmp).into_iter().flatten().flatten();
+    let mut journals = folders.filter(|folder| folder.file_name().to_string_lossy().starts_with("squall-journals-"));
+    let journal = journals.next().and_then(|folder| only_entry(&folder.path()));
+    let text = journal.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    let noted: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let processes = noted["processes"].as_array().into_iter().flatten();
+    processes.map(|it| (it["name"].as_str().unwrap().to_owned(), it["pid"].as_i64().unwrap() as i32)).collect()
+}
+
+/// The state of a process in one letter, as the kernel says it: `T` is stopped. `None` when it is gone, or a zombie that nobody has
+/// reaped: where tests run, there may be nobody who does.
+pub(crate) fn state(pid: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let state = stat.rsplit(')').next()?.trim_start().chars().next()?;
+    (state != 'Z').then_some(state)
 }
