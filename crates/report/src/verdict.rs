@@ -292,7 +292,7 @@ mod tests {
                 false,
                 &[false][..],
                 true,
-                Verdict::ExperimentFailed,
+                Verdict::Interrupted,
                 vec![never, "interrupted before its end"],
             ),
             (

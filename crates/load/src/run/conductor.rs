@@ -2,6 +2,7 @@
 //! second and shows it; in between it carries out faults and hears what became of them. Every source becomes one event,
 //! and each event has one handler.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -48,6 +49,8 @@ pub(super) struct Conductor {
     pub(super) thresholds: Thresholds,
     /// Of an experiment.
     pub(super) judge: Option<Judge>,
+    /// What each gateway said last of its health, by its number; only in runs with faults.
+    pub(super) said: BTreeMap<u32, String>,
     pub(super) totals: Totals,
     pub(super) record: RunRecord,
     pub(super) dir: RunDir,
@@ -134,6 +137,7 @@ impl Conductor {
             scenario,
             thresholds,
             judge,
+            said: BTreeMap::new(),
             totals,
             record,
             dir,

@@ -85,6 +85,7 @@ impl Conductor {
                 if let Some(fault) = fault.filter(|fault| change.at_ms >= fault.at_ms && !is_well) {
                     fault.health_ms.get_or_insert(change.at_ms);
                 }
+                self.said.insert(change.gateway, change.status.clone());
                 // A gateway that goes back and forth without end is told of so often that everybody has understood.
                 if self.record.health.len() < MOST_CHANGES {
                     self.record.health.push(change);
@@ -129,7 +130,10 @@ impl Conductor {
         let span_ms = (from.as_millis() as u64, to.as_millis() as u64);
         let seen = (&**self.totals.registry(), self.totals.second());
         let faults = (self.record.faults.as_slice(), self.timeline.not_begun());
-        let enough = judge.second(seen, span_ms, faults, sample.health.as_deref(), &sample.errors);
+        // One that is not well is enough.
+        let unwell = self.said.values().find(|status| *status != Health::Healthy.as_str());
+        let health = unwell.or_else(|| self.said.values().next()).map(String::as_str);
+        let enough = judge.second(seen, span_ms, faults, health, &sample.errors);
         if let Some(why) = enough.filter(|_| !self.stopping()) {
             self.live.say(&format!("ending early: the experiment's abort condition: {why}"));
             self.record.ended = Ended::Aborted;

@@ -25,7 +25,7 @@ impl Clock {
     fn at(&mut self, machine: Time, read: Instant) -> Time {
         let passed_us = u64::try_from(read.saturating_duration_since(self.read).as_micros()).unwrap_or(u64::MAX);
         self.read = read;
-        let slowest_us = self.time_us.saturating_add(passed_us / 10 * 9);
+        let slowest_us = self.time_us.saturating_add(passed_us.saturating_mul(9) / 10);
         self.time_us = slowest_us.max(machine.0.saturating_mul(1_000));
         Time(self.time_us / 1_000)
     }
