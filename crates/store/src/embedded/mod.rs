@@ -245,6 +245,15 @@ impl Drop for Embedded {
         for thread in self.threads.lock().drain(..) {
             let _ = thread.join();
         }
+        give_back(&self.lock);
+    }
+}
+
+/// Lets others have the directory. That the file is closed is not enough: a child that this program is just starting has it open, too,
+/// until it has become another program.
+fn give_back(lock: &Mutex<Option<File>>) {
+    if let Some(file) = lock.lock().take() {
+        let _ = file.unlock();
     }
 }
 
@@ -480,7 +489,7 @@ impl Store for Embedded {
             for thread in threads.lock().drain(..) {
                 let _ = thread.join();
             }
-            lock.lock().take();
+            give_back(&lock);
             answer.unwrap_or(Ok(()))
         };
         answer.map(closed).boxed()
