@@ -56,11 +56,12 @@ impl Window {
 
     /// A second in which a fault begins or ends is one of those that it lasts.
     fn phase(self, from_ms: u64, to_ms: u64) -> ExperimentPhase {
-        match self {
-            Self { begun_ms: Some(begun_ms), .. } if to_ms <= begun_ms => ExperimentPhase::Before,
-            Self { begun_ms: None, .. } => ExperimentPhase::Before,
-            Self { ended_ms: Some(ended_ms), .. } if from_ms >= ended_ms => ExperimentPhase::After,
-            _ => ExperimentPhase::During,
+        if self.begun_ms.is_none_or(|begun_ms| to_ms <= begun_ms) {
+            ExperimentPhase::Before
+        } else if self.ended_ms.is_some_and(|ended_ms| from_ms >= ended_ms) {
+            ExperimentPhase::After
+        } else {
+            ExperimentPhase::During
         }
     }
 }
@@ -141,8 +142,7 @@ impl Judge {
     pub(crate) fn conclude(self, registry: &Registry, record: &RunRecord) -> ExperimentRecord {
         let window = Window::of(&record.faults, record.faults.len());
         let begun_ms = window.begun_ms;
-        let recovered_ms = window.ended_ms.and_then(|ended_ms| Some((ended_ms, self.steady_again(ended_ms)?)));
-        let recovered_after_ms = recovered_ms.map(|(ended_ms, steady_ms)| steady_ms - ended_ms);
+        let recovered_after_ms = window.ended_ms.and_then(|ended_ms| Some(self.steady_again(ended_ms)? - ended_ms));
         let since = |at_ms: Option<u64>| Some(at_ms?.saturating_sub(begun_ms?));
         let first = record.faults.first();
         let felt_ms = first.and_then(|fault| fault.detected_ms);

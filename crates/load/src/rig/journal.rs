@@ -9,8 +9,9 @@ use std::process::Command;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, geteuid};
 use parking_lot::Mutex;
-use procfs::process::Process;
 use serde::{Deserialize, Serialize};
+
+use crate::target::started;
 
 /// The list of one run; its file goes with it.
 #[derive(Debug)]
@@ -169,12 +170,6 @@ fn clean(entries: Entries, done: &mut Vec<String>) {
 
 fn folder() -> PathBuf {
     std::env::temp_dir().join(format!("squall-journals-{}", geteuid()))
-}
-
-/// When a process was started, in ticks since the machine was; `None` when there is none that lives.
-fn started(pid: u32) -> Option<u64> {
-    let stat = Process::new(pid as i32).ok()?.stat().ok()?;
-    (!matches!(stat.state, 'Z' | 'X')).then_some(stat.starttime)
 }
 
 #[cfg(test)]

@@ -146,10 +146,9 @@ impl Rig {
             _ => (scenario.archive_url(), 5432),
         };
         let Some(url) = url else { return Ok(None) };
-        if !(self.everywhere || scenario.has_faults_in(&link)) {
+        if !self.is_wanted(scenario, &link) {
             return Ok(Some(url.to_owned()));
         }
-        let name = name_of(&link, gateway);
         let no_place = || {
             Error::Usage(format!(
                 "{}: a fault proxy cannot lie before {}",
@@ -158,7 +157,7 @@ impl Rig {
             ))
         };
         let (before, upstream, after) = proxies::split(url, port).ok_or_else(no_place)?;
-        let listen = self.proxies()?.create(name, String::new(), upstream).await.map_err(Error::Target)?;
+        let listen = self.put_before(upstream, &link, gateway).await?;
         Ok(Some(format!("{before}{listen}{after}")))
     }
 
@@ -172,22 +171,29 @@ impl Rig {
         link: Link,
         gateways: &Endpoints,
     ) -> Result<Option<Endpoints>> {
-        if !(self.everywhere || scenario.has_faults_in(&link)) {
+        if !self.is_wanted(scenario, &link) {
             return Ok(None);
         }
         let mut through = Vec::new();
         for (gateway, endpoint) in (1..).zip(gateways.all()) {
             let upstream = format!("{}:{}", endpoint.host(), endpoint.port());
-            let listen = self
-                .proxies()?
-                .create(name_of(&link, gateway), String::new(), upstream)
-                .await
-                .map_err(Error::Target)?;
+            let listen = self.put_before(upstream, &link, gateway).await?;
             let endpoint =
                 Endpoint::parse(&format!("http://{listen}")).map_err(|error| Error::Target(error.to_string()))?;
             through.push(endpoint);
         }
         Ok(Endpoints::new(through))
+    }
+
+    /// Whether proxies are to lie in this place.
+    fn is_wanted(&self, scenario: &Scenario, link: &Link) -> bool {
+        self.everywhere || scenario.has_faults_in(link)
+    }
+
+    /// A new proxy before `upstream`, for the gateway with this number; answers where it listens.
+    async fn put_before(&mut self, upstream: String, link: &Link, gateway: u32) -> Result<String> {
+        let name = name_of(link, gateway);
+        self.proxies()?.create(name, String::new(), upstream).await.map_err(Error::Target)
     }
 
     /// Hears acts until there will be none; then everything is undone and ended.
@@ -214,8 +220,9 @@ impl Rig {
         match deed {
             Deed::Process(what, Subject::Process(name)) => self.server(name, fault, *what, true).await,
             Deed::Toxic(links, toxics) => {
+                let specs = specs(fault, toxics);
                 for proxy in self.names(links) {
-                    self.through()?.poison(&proxy, &specs(fault, toxics)).await?;
+                    self.through()?.poison(&proxy, &specs).await?;
                 }
                 Ok(())
             }
@@ -234,9 +241,9 @@ impl Rig {
         match deed {
             Deed::Process(what, Subject::Process(name)) => self.server(name, fault, *what, false).await.map(|()| None),
             Deed::Toxic(links, toxics) => {
-                let mut struck = Struck::default();
+                let (specs, mut struck) = (specs(fault, toxics), Struck::default());
                 for proxy in self.names(links) {
-                    let of_one = self.through()?.cure(&proxy, &specs(fault, toxics)).await?;
+                    let of_one = self.through()?.cure(&proxy, &specs).await?;
                     struck.connections += of_one.connections;
                     struck.bytes += of_one.bytes;
                 }

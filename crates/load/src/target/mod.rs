@@ -8,5 +8,5 @@ mod vigil;
 
 pub(crate) use look::{Look, Watcher, is_quiet};
 pub(crate) use own::{Crew, Fleet, Heard, Setup, Urls};
-pub(crate) use process::{Sampler, Samplers, is_process, machine};
+pub(crate) use process::{Sampler, Samplers, is_process, machine, started};
 pub(crate) use vigil::{Changed, Vigil};

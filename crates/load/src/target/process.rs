@@ -154,7 +154,13 @@ impl Usage {
 
 /// Whether there is such a process, and it has not ended.
 pub(crate) fn is_process(pid: u32) -> bool {
-    Sampler { pid: Some(pid), last: None, usage: Usage::default() }.look().is_some()
+    started(pid).is_some()
+}
+
+/// When a process was started, in ticks since the machine was; `None` when there is none that lives.
+pub(crate) fn started(pid: u32) -> Option<u64> {
+    let stat = Process::new(pid as i32).ok()?.stat().ok()?;
+    (!matches!(stat.state, 'Z' | 'X')).then_some(stat.starttime)
 }
 
 /// The machine that the storm runs on.
