@@ -1,7 +1,7 @@
 //! Faults on a timeline: what is done, to whom, and when. Pure: time is an argument, and carrying a step out (the signal, the
 //! restart, the toxic) is the business of the target.
 //!
-//! `deed` is what a fault does, [`Timeline`] says what is due.
+//! `deed` is what a fault does, `timeline` says what is due.
 
 mod deed;
 mod timeline;
