@@ -12,7 +12,7 @@ use crate::error::ConfigError;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The folder that is read. Files that `.gitignore` or `.ignore` name, and hidden ones, are left out.
+    /// The folder that is read; empty: none. Files that `.gitignore` or `.ignore` name, and hidden ones, are left out.
     pub root: PathBuf,
     /// Follow the tree while it changes. Without it a change is seen when an analysis is asked for.
     pub watch: bool,
@@ -37,7 +37,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            root: PathBuf::from("."),
+            root: PathBuf::new(),
             watch: true,
             include: Vec::new(),
             exclude: Vec::new(),

@@ -10,18 +10,18 @@ use ignore::{WalkBuilder, WalkState};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::node::words;
 use crate::{Config, Error, Language, languages};
 
-/// What became of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum FileState {
-    /// It is in the graph.
-    Analysed,
-    /// It is not, and `why` says why.
-    Skipped,
-}
+words!(
+    /// What became of a file.
+    FileState {
+        /// It is in the graph.
+        Analysed = "analysed",
+        /// It is not, and `why` says why.
+        Skipped = "skipped",
+    }
+);
 
 /// Why a file is not in the graph.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -65,6 +65,7 @@ pub enum Skipped {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FileRecord {
     /// Relative to the root, with `/`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub path: Arc<str>,
     /// By its name.
     pub language: Option<Language>,

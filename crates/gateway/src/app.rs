@@ -14,8 +14,8 @@ use crate::auth::Tokens;
 use crate::config::Config;
 use crate::error::Refusal;
 use crate::feed::Hub;
-use crate::{graph, ingest};
 use crate::metrics::Metrics;
+use crate::{graph, ingest};
 
 /// One gateway.
 pub(crate) struct App {

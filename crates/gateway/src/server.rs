@@ -68,7 +68,7 @@ impl Gateway {
             false => {
                 let settings = config.graph.clone();
                 let prepared = tokio::task::spawn_blocking(move || graph::Service::prepare(&settings)).await;
-                let ended = |error| Error::Io { what: "looking at the source tree", source: std::io::Error::other(error) };
+                let ended = |error| Error::Io { what: "looking at the source tree", source: io::Error::other(error) };
                 Some(prepared.map_err(ended)??)
             }
         };

@@ -27,6 +27,7 @@ words!(
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CategoryItem {
     /// The node.
+    #[cfg_attr(feature = "openapi", schema(value_type = Node))]
     pub node: Arc<Node>,
     /// How many come in.
     pub in_degree: u32,

@@ -11,12 +11,14 @@ use crate::{Graph, Node, NodeId, Relationship, RelationshipKind};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeView {
     /// The node.
+    #[cfg_attr(feature = "openapi", schema(value_type = Node))]
     pub node: Arc<Node>,
     /// What it says of others, at most 500.
     pub outgoing: Vec<Relationship>,
     /// What others say of it, at most 500.
     pub incoming: Vec<Relationship>,
     /// What is written directly inside of it, in order; at most 500.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Node>))]
     pub contained: Vec<Arc<Node>>,
     /// Some are left out.
     pub truncated: bool,

@@ -25,6 +25,7 @@ words!(
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Reached {
     /// The node.
+    #[cfg_attr(feature = "openapi", schema(value_type = Node))]
     pub node: Arc<Node>,
     /// What leads to it.
     pub relationship: Relationship,

@@ -45,6 +45,7 @@ pub struct Stats {
     /// Functions by complexity.
     pub complexity: Complexity,
     /// The ten most complex functions.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Node>))]
     pub top_functions: Vec<Arc<Node>>,
     /// References that could not be linked to anything in the tree.
     pub unresolved: u64,

@@ -27,6 +27,7 @@ pub struct SubgraphQuery {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Subgraph {
     /// The nodes, the nearest or best connected first.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Node>))]
     pub nodes: Vec<Arc<Node>>,
     /// What holds among them.
     pub relationships: Vec<Relationship>,

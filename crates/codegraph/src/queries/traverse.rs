@@ -64,6 +64,7 @@ pub struct Visited {
     /// How many relationships away; the start is 0.
     pub depth: usize,
     /// The node.
+    #[cfg_attr(feature = "openapi", schema(value_type = Node))]
     pub node: Arc<Node>,
 }
 

@@ -177,12 +177,7 @@ impl Analyst {
         self.conclude(run_id, analysis, told_progress);
     }
 
-    fn conclude(
-        &mut self,
-        run_id: Uuid,
-        analysis: Result<Analysis, squall_codegraph::Error>,
-        told_progress: bool,
-    ) {
+    fn conclude(&mut self, run_id: Uuid, analysis: Result<Analysis, squall_codegraph::Error>, told_progress: bool) {
         let service = Arc::clone(&self.service);
         let Some(mut run) = service.runs.lock().current.take() else { return };
         let status = match &analysis {

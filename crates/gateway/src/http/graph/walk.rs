@@ -5,9 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
-use squall_codegraph::queries::{
-    self, Direction, Order, Subgraph, SubgraphQuery, Traversal, Traverse,
-};
+use squall_codegraph::queries::{self, Direction, Order, Subgraph, SubgraphQuery, Traversal, Traverse};
 use squall_protocol::ErrorBody;
 use utoipa::IntoParams;
 
