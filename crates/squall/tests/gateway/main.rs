@@ -12,6 +12,7 @@ mod clocks;
 mod config;
 mod crash;
 mod feed;
+mod graph;
 mod history;
 mod ingest;
 mod metrics;
