@@ -1,6 +1,6 @@
 // What the event log shows of a record, and which records it shows.
 
-import { bytes, duration, words } from '../lib/format';
+import { bytes, duration, tail, words } from '../lib/format';
 import type { FeedRecord, Place } from './follower';
 
 export interface Filter {
@@ -66,6 +66,8 @@ function part(name: string, value: unknown): string {
     case 'status':
     case 'state':
       return typeof value === 'string' ? value : `${words(name)} ${JSON.stringify(value)}`;
+    case 'session':
+      return `session ${tail(String(value))}`;
     case 'percentage':
       return `${Math.round(Number(value))} %`;
     default:
