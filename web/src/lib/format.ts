@@ -39,6 +39,14 @@ function two(large: number, unit: string, small: number, subunit: string): strin
   return small === 0 ? `${large} ${unit}` : `${large} ${unit} ${small} ${subunit}`;
 }
 
+/** A duration in one unit, as an axis has room for: `250 ms`, `1.5 s`, `4.3 min`. */
+export function coarse(ms: number): string {
+  for (const [size, unit] of [[86_400_000, 'd'], [3_600_000, 'h'], [60_000, 'min'], [1_000, 's']] as const) {
+    if (ms >= size) return `${digits(ms / size)} ${unit}`;
+  }
+  return ms === 0 ? '0' : `${digits(ms)} ms`;
+}
+
 /** `512 B`, `1.2 MiB`. */
 export function bytes(value: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
@@ -74,11 +82,11 @@ export function dateTime(time: string | number): string {
 export function ago(time: string | number, now: number): string {
   const ms = now - new Date(time).getTime();
   if (Math.abs(ms) < 1_500) return 'just now';
-  const text = coarse(Math.abs(ms));
+  const text = whole(Math.abs(ms));
   return ms > 0 ? `${text} ago` : `in ${text}`;
 }
 
-function coarse(ms: number): string {
+function whole(ms: number): string {
   for (const [size, unit] of [[86_400_000, 'd'], [3_600_000, 'h'], [60_000, 'min']] as const) {
     if (ms >= size) return `${Math.floor(ms / size)} ${unit}`;
   }
