@@ -64,7 +64,7 @@ const ERRORS = ['c3', 'c2', 'c4', 'c0', 'c1', 'c6', 'c5'];
 
 /** All charts that have something to show, in the order of the report. */
 export function charts(series: readonly Second[]): Chart[] {
-  const all: (Chart | undefined)[] = [throughput(series), ...LATENCIES.map((it) => latency(series, ...it)), depth(series), sessions(series), errors(series), cpu(series), memory(series)];
+  const all: (Chart | undefined)[] = [throughput(series), ...LATENCIES.map(([name, title, about]) => latency(series, name, title, about)), depth(series), sessions(series), errors(series), cpu(series), memory(series)];
   return all.filter((it): it is Chart => it !== undefined);
 }
 
