@@ -1,9 +1,12 @@
 //! Who calls, and what they may do. Only hashes of tokens are kept, and they are compared in constant time.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use sha2::{Digest, Sha256};
 use squall_protocol::ErrorCode;
 use subtle::{Choice, ConstantTimeEq};
@@ -104,16 +107,19 @@ impl Tokens {
             return Ok(anonymous.clone());
         }
         let refused = |message: &str| Refusal::new(ErrorCode::Unauthorized, message);
-        let value = headers.get(AUTHORIZATION).ok_or_else(|| refused("send a token: Authorization: Bearer <token>"))?;
-        let (scheme, token) = value
-            .to_str()
-            .ok()
-            .and_then(|value| value.split_once(' '))
-            .ok_or_else(|| refused("the Authorization header is not 'Bearer <token>'"))?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(refused("the Authorization header is not 'Bearer <token>'"));
-        }
-        let hash: [u8; 32] = Sha256::digest(token.trim().as_bytes()).into();
+        let token = match headers.get(AUTHORIZATION) {
+            Some(value) => value
+                .to_str()
+                .ok()
+                .and_then(|value| value.split_once(' '))
+                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+                .map(|(_, token)| Cow::Borrowed(token.trim()))
+                .ok_or_else(|| refused("the Authorization header is not 'Bearer <token>'"))?,
+            None => of_a_page(headers)
+                .map(Cow::Owned)
+                .ok_or_else(|| refused("send a token: Authorization: Bearer <token>"))?,
+        };
+        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         // All are compared, so that how long it takes says nothing about which one matched.
         let mut found = None;
         for (known, caller) in &self.known {
@@ -124,6 +130,14 @@ impl Tokens {
         }
         found.cloned().ok_or_else(|| refused("the token is not known"))
     }
+}
+
+/// The token that a page sends with a WebSocket, where it can set no `Authorization`: as one of the subprotocols that it offers,
+/// `bearer.<base64url of the token, without padding>`, beside `squall`.
+fn of_a_page(headers: &HeaderMap) -> Option<String> {
+    let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().filter_map(|value| value.to_str().ok());
+    let encoded = lists.flat_map(|list| list.split(',')).find_map(|word| word.trim().strip_prefix("bearer."))?;
+    String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(encoded).ok()?).ok()
 }
 
 /// 64 hexadecimal digits as 32 bytes.
@@ -177,6 +191,19 @@ mod tests {
         assert_eq!(reader.sees_of(Some("reader-tenant")).unwrap(), Some("reader-tenant"));
         assert_eq!(reader.sees_of(Some("other")).unwrap_err().error.code, ErrorCode::Forbidden);
         assert_eq!((root.sees_of(None).unwrap(), root.sees_of(Some("other")).unwrap()), (None, Some("other")));
+    }
+
+    #[test]
+    fn a_page_brings_its_token_as_a_subprotocol() {
+        let offers = |words: String| HeaderMap::from_iter([(SEC_WEBSOCKET_PROTOCOL, words.parse().unwrap())]);
+        let encoded = BASE64_URL_SAFE_NO_PAD.encode("reader-secret");
+        assert_eq!(&*tokens().caller(&offers(format!("squall, bearer.{encoded}"))).unwrap().name, "reader");
+        for bad in ["squall".to_owned(), "bearer.reader-secret".to_owned(), format!("bearer.{encoded}=")] {
+            assert_eq!(tokens().caller(&offers(bad)).unwrap_err().error.code, ErrorCode::Unauthorized);
+        }
+        let mut both = offers(format!("bearer.{encoded}"));
+        both.insert(AUTHORIZATION, "Bearer nobody".parse().unwrap());
+        assert_eq!(tokens().caller(&both).unwrap_err().error.code, ErrorCode::Unauthorized, "the header counts");
     }
 
     #[test]

@@ -37,6 +37,23 @@ pub struct Config {
     pub hooks: Hooks,
     /// What is fetched from elsewhere.
     pub ingest: Ingest,
+    /// Where the storm's runs are, for the console.
+    pub runs: Runs,
+}
+
+/// `[runs]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runs {
+    /// The directory that `squall run --out` names. `/v1/runs` lists what is in it where there is no archive; what happened second by
+    /// second, and the report, are read from here in any case. Need not be there.
+    pub dir: PathBuf,
+}
+
+impl Default for Runs {
+    fn default() -> Self {
+        Self { dir: PathBuf::from("runs") }
+    }
 }
 
 /// `[server]`.

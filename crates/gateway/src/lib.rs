@@ -26,6 +26,7 @@ mod ingest;
 mod metrics;
 mod place;
 mod rules;
+mod runs;
 mod server;
 mod signature;
 #[cfg(debug_assertions)]

@@ -69,6 +69,8 @@ fn every_area_of_the_wire_is_described() {
         "get /v1/events",
         "get /v1/runs",
         "get /v1/runs/{id}",
+        "get /v1/runs/{id}/report",
+        "get /v1/runs/{id}/series",
         "post /hooks/github",
         "post /v1/admin/drain",
     ];

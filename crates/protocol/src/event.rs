@@ -21,11 +21,13 @@ pub enum Topic {
     Lanes,
     /// Dead letters.
     DeadLetters,
+    /// The symbol graph of a source tree.
+    Graph,
 }
 
 impl Topic {
     /// All topics.
-    pub const ALL: [Self; 4] = [Self::Sessions, Self::Tasks, Self::Lanes, Self::DeadLetters];
+    pub const ALL: [Self; 5] = [Self::Sessions, Self::Tasks, Self::Lanes, Self::DeadLetters, Self::Graph];
 
     /// The name on the wire.
     #[must_use]
@@ -35,6 +37,7 @@ impl Topic {
             Self::Tasks => "tasks",
             Self::Lanes => "lanes",
             Self::DeadLetters => "dead_letters",
+            Self::Graph => "graph",
         }
     }
 }
@@ -69,7 +72,7 @@ pub struct FeedRecord {
 }
 
 /// Every [`FeedRecord::event_type`] that there is.
-pub const EVENT_TYPES: [&str; 16] = [
+pub const EVENT_TYPES: [&str; 25] = [
     "session_created",
     "session_updated",
     "session_ended",
@@ -86,7 +89,33 @@ pub const EVENT_TYPES: [&str; 16] = [
     "dead_letter_dropped",
     "lane_paused",
     "lane_resumed",
+    "node_added",
+    "node_updated",
+    "node_deleted",
+    "relationship_added",
+    "relationship_deleted",
+    "graph_reset",
+    "analysis_started",
+    "analysis_progress",
+    "analysis_completed",
 ];
+
+/// What an event of this type is about: its topic, and its [`FeedRecord::entity_type`].
+#[must_use]
+pub fn subject(event_type: &str) -> (Topic, &'static str) {
+    match event_type {
+        "task_dead_lettered" | "task_replayed" | "dead_letter_purged" | "dead_letter_dropped" => {
+            (Topic::DeadLetters, "task")
+        }
+        "graph_reset" => (Topic::Graph, "graph"),
+        _ if event_type.starts_with("session_") => (Topic::Sessions, "session"),
+        _ if event_type.starts_with("lane_") => (Topic::Lanes, "lane"),
+        _ if event_type.starts_with("node_") => (Topic::Graph, "node"),
+        _ if event_type.starts_with("relationship_") => (Topic::Graph, "relationship"),
+        _ if event_type.starts_with("analysis_") => (Topic::Graph, "analysis"),
+        _ => (Topic::Tasks, "task"),
+    }
+}
 
 /// A place in the feed: "after this offset of this epoch". `<epoch>:<offset>` as text, and in `Last-Event-ID`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

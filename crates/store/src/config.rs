@@ -28,6 +28,11 @@ pub struct Config {
     pub ca_file: String,
     /// With Redis: what all keys begin with. Braces around it (`{squall}`) keep all of them in one slot of a cluster.
     pub key_prefix: String,
+    /// With Redis: the stream and the channel that get the events of the topic `graph` besides. Empty: none. In a cluster it needs the
+    /// braces of `key_prefix`.
+    pub graph_events: String,
+    /// About so many of them stay in the stream.
+    pub graph_events_kept: usize,
     /// With Redis: how long an answer may take; then the caller is told 503 and does not know what became of it.
     pub timeout_ms: u64,
     /// What an acknowledgement means: `commit` or `interval`.
@@ -62,6 +67,8 @@ impl Default for Config {
             url: String::new(),
             ca_file: String::new(),
             key_prefix: "squall".to_owned(),
+            graph_events: "graph-events".to_owned(),
+            graph_events_kept: 200_000,
             timeout_ms: 3_000,
             durability: Durability::Commit,
             interval_ms: 100,

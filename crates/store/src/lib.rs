@@ -154,6 +154,11 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes dead letters for good.
     fn purge(&self, tenant: Option<&str>, which: Which) -> Reply<Result<squall_protocol::dead_letter::Handled>>;
 
+    /// Puts events into the feed, all of them or none, in their order. The caller keeps a call below some 1 MiB.
+    ///
+    /// Fails with `Full`, `Unavailable`, `Overloaded`.
+    fn announce(&self, events: Vec<Announcement>) -> Reply<Result<()>>;
+
     /// Which life of the store this is.
     fn epoch(&self) -> Epoch;
 

@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::json;
+use serde_json::value::RawValue;
 use squall_protocol::dead_letter::Handled;
 use squall_protocol::{
     ConnectionId, DeadLetterFilter, DeadReason, EndSession, NackMode, NewSession, Priority, RetryOverride, SessionId,
-    SessionState, TaskId, TaskState, TaskView, Time, UpdateSession,
+    SessionState, TaskId, TaskState, TaskView, Time, Topic, UpdateSession,
 };
 
 use crate::config::{Affinity, Lane, OnSessionEnd, Options, RetryPolicy};
 use crate::{
-    Delivery, Error, Holder, ListDeadLetters, ListSessions, ListTasks, ReplayHow, SettleVerb, Settled, Settlement,
-    Store, TaskSpec, Which, Worker, WorkerSpec,
+    Announcement, Delivery, Error, Holder, ListDeadLetters, ListSessions, ListTasks, ReplayHow, SettleVerb, Settled,
+    Settlement, Store, TaskSpec, Which, Worker, WorkerSpec,
 };
 
 /// One place where a store can be opened again and again.
@@ -66,6 +67,7 @@ macro_rules! store_test_suite {
             the_tasks_of_an_ended_session_follow_the_policy,
             session_affinity_keeps_one_worker,
             the_feed_tells_everything_in_order,
+            the_feed_takes_what_others_announce,
             the_feed_is_honest_about_the_future,
             everything_survives_a_restart,
             retries_and_delays_survive_a_restart,
@@ -948,6 +950,38 @@ pub(crate) async fn the_feed_tells_everything_in_order(backend: &impl Backend) {
     }
     let ids = |records: &[squall_protocol::FeedRecord]| records.iter().map(|event| event.event_id).collect::<Vec<_>>();
     assert_eq!(ids(&pieces), ids(&slice.records));
+}
+
+pub(crate) async fn the_feed_takes_what_others_announce(backend: &impl Backend) {
+    let announcement = |number: usize| Announcement {
+        event_type: if number == 0 { "analysis_started" } else { "node_added" },
+        entity_id: format!("{number:x}"),
+        data: RawValue::from_string(json!({ "name": "a\nb \u{1}ü", "line": number }).to_string()).unwrap(),
+    };
+    let store = backend.open(options()).await;
+    publish(&*store, spec("1")).await;
+    let events: Vec<Announcement> = (0..500)
+        .map(announcement)
+        .chain([Announcement {
+            event_type: "graph_reset",
+            entity_id: "graph".to_owned(),
+            data: RawValue::from_string("{}".to_owned()).unwrap(),
+        }])
+        .collect();
+    store.announce(events.clone()).await.unwrap();
+    store.announce(Vec::new()).await.unwrap();
+    publish(&*store, spec("2")).await;
+    drop(store.close().await);
+    let store = backend.open(options()).await;
+    let slice = store.read_feed(1, 1_000).await.unwrap();
+    assert_eq!(slice.records.iter().map(|event| event.offset).collect::<Vec<_>>(), (2..=503).collect::<Vec<_>>());
+    for (event, announced) in slice.records.iter().zip(&events) {
+        assert_eq!((event.topic, &*event.event_type), (Topic::Graph, announced.event_type));
+        let entity_type = event.event_type.split('_').next().unwrap();
+        assert_eq!((&*event.entity_type, &event.entity_id), (entity_type, &announced.entity_id));
+        assert_eq!((event.data.get(), event.tenant.as_deref()), (announced.data.get(), None));
+    }
+    assert_eq!(slice.records[501].event_type, "task_published");
 }
 
 pub(crate) async fn the_feed_is_honest_about_the_future(backend: &impl Backend) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::value::RawValue;
 use squall_protocol::dead_letter::DeadLetterFilter;
 use squall_protocol::{
     ConnectionId, DeadReason, FeedRecord, Gap, LaneView, NackMode, Priority, Receipt, RetryOverride, SessionId,
@@ -9,6 +10,25 @@ use squall_protocol::{
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;
+
+/// Something that is no change of the store, and goes into the feed as it is: everybody may see it.
+#[derive(Clone, Debug)]
+pub struct Announcement {
+    /// One of [`squall_protocol::event::EVENT_TYPES`]; it implies the topic.
+    pub event_type: &'static str,
+    /// To what it happened. Without control characters.
+    pub entity_id: String,
+    /// An object, as serde_json writes it: without line breaks.
+    pub data: Box<RawValue>,
+}
+
+impl Announcement {
+    /// Bytes that it brings, without what is the same for all of its type.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.entity_id.len() + self.data.get().len()
+    }
+}
 
 /// A task to publish. The caller has checked lengths and sizes.
 #[derive(Clone, Debug, Default)]

@@ -5,9 +5,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use squall_protocol::{FeedRecord, Gap, Topic};
 
 use super::filter::Filter;
+use crate::ws::{deflate, frame};
+
+/// How a batch begins.
+const BATCH_OPEN: &[u8] = br#"{"events":["#;
 
 /// Events one after another, in offset order.
 #[derive(Debug)]
@@ -16,7 +21,12 @@ pub(crate) struct Chunk {
     entries: Vec<Entry>,
     /// The last offset that it covers.
     pub(crate) last: u64,
+    /// Batches that several subscribers want alike, made once.
+    batches: Mutex<Vec<(Filter, bool, Bytes)>>,
 }
+
+/// Different batches of one chunk that are kept; who wants yet another one gets it made for itself.
+const KEPT_BATCHES: usize = 4;
 
 #[derive(Debug)]
 struct Entry {
@@ -66,7 +76,7 @@ impl Chunk {
             entries.push(encode(&mut bytes, what, record));
         }
         let last = records.last().map_or(after, |record| record.offset);
-        Self { bytes: bytes.into(), entries, last }
+        Self { bytes: bytes.into(), entries, last, batches: Mutex::default() }
     }
 
     /// Bytes that it holds in memory, its index included.
@@ -118,6 +128,48 @@ impl Chunk {
         }
     }
 
+    /// The same as few frames as possible: `{"events":[…]}`, and before it a gap by itself. `deflated`: compressed where that is worth it.
+    pub(crate) fn batch(&self, from: usize, filter: &Filter, deflated: bool, out: &mut VecDeque<Bytes>) {
+        if from > 0 {
+            // Where a subscriber joins; all the others begin at the front.
+            return out.extend(self.make_batch(from, filter, deflated));
+        }
+        let mut kept = self.batches.lock();
+        let found = kept.iter().find(|(for_whom, compressed, _)| (for_whom, *compressed) == (filter, deflated));
+        if let Some((_, _, frames)) = found {
+            return out.extend((!frames.is_empty()).then(|| frames.clone()));
+        }
+        let frames = self.make_batch(0, filter, deflated);
+        if kept.len() < KEPT_BATCHES {
+            kept.push((filter.clone(), deflated, frames.clone().unwrap_or_default()));
+        }
+        out.extend(frames);
+    }
+
+    fn make_batch(&self, from: usize, filter: &Filter, deflated: bool) -> Option<Bytes> {
+        let mut frames = Vec::new();
+        let mut batch = BATCH_OPEN.to_vec();
+        for view in self.views(from, filter) {
+            if view.event.is_none() {
+                frame::text(&mut frames, view.json);
+                continue;
+            }
+            if batch.len() > BATCH_OPEN.len() {
+                batch.push(b',');
+            }
+            batch.extend_from_slice(view.json);
+        }
+        if batch.len() > BATCH_OPEN.len() {
+            batch.extend_from_slice(b"]}");
+            if deflated && batch.len() >= deflate::WORTH_BYTES {
+                frame::deflated_text(&mut frames, &deflate::compress(&batch));
+            } else {
+                frame::text(&mut frames, &batch);
+            }
+        }
+        (!frames.is_empty()).then(|| frames.into())
+    }
+
     /// The events from an entry on that pass.
     pub(crate) fn views<'a>(&'a self, from: usize, filter: &'a Filter) -> impl Iterator<Item = View<'a>> {
         self.entries[from..].iter().enumerate().filter(|(_, entry)| entry.what.passes(filter)).map(move |(i, entry)| {
@@ -149,7 +201,7 @@ struct Notice {
 fn encode(bytes: &mut Vec<u8>, what: What, value: &impl serde::Serialize) -> Entry {
     // A chunk holds at most 1,024 records, none larger than a frame may be, so that it stays far below 4 GiB.
     let start = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    let json = crate::ws::frame::text_with(bytes, |out| {
+    let json = frame::text_with(bytes, |out| {
         if let Err(error) = serde_json::to_writer(out, value) {
             tracing::error!(%error, "an event could not be serialized");
         }
@@ -193,6 +245,26 @@ pub(crate) mod tests {
         offsets
     }
 
+    /// The same from batches, compressed or not.
+    fn batched_offsets(frames: &VecDeque<Bytes>) -> Vec<u64> {
+        use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+        let bytes: Vec<u8> = frames.iter().flatten().copied().collect();
+        let mut cursor = std::io::Cursor::new(&bytes);
+        let mut offsets = Vec::new();
+        while let Ok(Some((header, length))) = FrameHeader::parse(&mut cursor) {
+            let begin = usize::try_from(cursor.position()).unwrap();
+            let payload = &bytes[begin..begin + usize::try_from(length).unwrap()];
+            cursor.set_position(cursor.position() + length);
+            let text = if header.rsv1 { deflate::inflate(payload, 1 << 20).unwrap() } else { payload.to_vec() };
+            let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            match value["events"].as_array() {
+                Some(events) => offsets.extend(events.iter().map(|event| event["offset"].as_u64().unwrap())),
+                None => offsets.push(value["gap"].is_object().then_some(0).unwrap()),
+            }
+        }
+        offsets
+    }
+
     #[test]
     fn frames_and_views_agree_on_what_passes() {
         let gap = Some(Gap { from: 1, to: 10, reason: GapReason::Retention });
@@ -209,6 +281,13 @@ pub(crate) mod tests {
                 let views: Vec<u64> =
                     chunk.views(from, &filter).map(|view| view.event.map_or(0, |(offset, _)| offset)).collect();
                 assert_eq!(offsets(&frames), views);
+                for deflated in [false, true] {
+                    for _ in 0..2 {
+                        let mut batches = VecDeque::new();
+                        chunk.batch(from, &filter, deflated, &mut batches);
+                        assert_eq!(batched_offsets(&batches), views, "{tenant:?} {topics:?} after {after}");
+                    }
+                }
                 let gap = (after <= 10).then_some(0);
                 let expected = slice.records.iter().filter(|record| {
                     record.offset > after && filter.passes(record.topic, &record.event_type, record.tenant.as_deref())

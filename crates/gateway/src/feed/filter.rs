@@ -8,7 +8,7 @@ use squall_protocol::event::EVENT_TYPES;
 use crate::error::Refusal;
 
 /// What restricts a subscriber. Nothing of it: all events.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
     /// Only events of this tenant, and those that are nobody's.
     tenant: Option<Arc<str>>,

@@ -41,10 +41,13 @@ pub(crate) struct Which {
     after: Option<String>,
     /// For a page: at most so many; 1 to 1,000, 100 by default.
     limit: Option<u64>,
-    /// Only these topics, with commas between them: `sessions`, `tasks`, `lanes`, `dead_letters`.
+    /// Only these topics, with commas between them: `sessions`, `tasks`, `lanes`, `dead_letters`, `graph`.
     pub(crate) topics: Option<String>,
     /// Only these event types, with commas between them.
     pub(crate) types: Option<String>,
+    /// For a WebSocket: many events in one frame, `{"events":[…]}`, compressed where the client offers permessage-deflate.
+    #[serde(default)]
+    pub(crate) batch: bool,
 }
 
 impl Which {

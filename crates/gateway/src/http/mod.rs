@@ -6,6 +6,7 @@
 #![allow(unused_qualifications, reason = "what utoipa's derives write")]
 
 mod admin;
+mod console;
 mod dead_letters;
 pub(crate) mod events;
 pub(crate) mod extract;
@@ -67,6 +68,8 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(events::read))
         .routes(routes!(runs::list))
         .routes(routes!(runs::get))
+        .routes(routes!(runs::series))
+        .routes(routes!(runs::report))
         .routes(routes!(hooks::github::receive))
         .routes(routes!(admin::drain))
 }
@@ -80,7 +83,7 @@ pub(crate) fn router(app: Arc<App>) -> Routes {
     described
         .route("/ws/work", get(ws::work::serve))
         .route("/ws/events", get(ws::events::serve))
-        .fallback(not_found)
+        .fallback(elsewhere)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), admit))
@@ -114,9 +117,13 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     response
 }
 
-async fn not_found(request: Request) -> Refusal {
-    let (method, path) = (request.method(), request.uri().path());
-    Refusal::new(ErrorCode::NotFound, format!("there is no {method} {path}; /openapi.json lists what there is"))
+/// What is no route may be the console's.
+async fn elsewhere(request: Request) -> Response {
+    console::find(&request).unwrap_or_else(|| {
+        let (method, path) = (request.method(), request.uri().path());
+        let message = format!("there is no {method} {path}; /openapi.json lists what there is");
+        Refusal::new(ErrorCode::NotFound, message).into_response()
+    })
 }
 
 async fn method_not_allowed(request: Request) -> Refusal {

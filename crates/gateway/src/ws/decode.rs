@@ -9,6 +9,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{FrameHeader, Utf8Bytes};
 
+use super::deflate::{self, Inflating};
+
 /// One message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Incoming {
@@ -37,14 +39,23 @@ pub(crate) enum ReadError {
 pub(crate) struct Decoder {
     /// Not yet a frame.
     bytes: BytesMut,
-    /// The frames so far of a message in several frames, and whether it is a text.
-    fragments: Option<(bool, Vec<u8>)>,
+    /// The frames so far of a message in several frames, and what it is.
+    fragments: Option<(Kind, Vec<u8>)>,
     max_message_bytes: usize,
+    /// permessage-deflate was agreed on.
+    deflated: bool,
+}
+
+/// What the first frame of a message says of it.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    is_text: bool,
+    is_deflated: bool,
 }
 
 impl Decoder {
-    pub(crate) fn new(already_read: Bytes, max_message_bytes: usize) -> Self {
-        Self { bytes: already_read.into(), fragments: None, max_message_bytes }
+    pub(crate) fn new(already_read: Bytes, max_message_bytes: usize, deflated: bool) -> Self {
+        Self { bytes: already_read.into(), fragments: None, max_message_bytes, deflated }
     }
 
     /// Takes what came.
@@ -71,8 +82,9 @@ impl Decoder {
         let parsed = FrameHeader::parse(&mut cursor).map_err(|error| ReadError::Protocol(error.to_string()))?;
         let Some((header, length)) = parsed else { return Ok(None) };
         let head = usize::try_from(cursor.position()).unwrap_or(usize::MAX);
-        if header.rsv1 || header.rsv2 || header.rsv3 {
-            return Err(protocol("a frame with reserved bits: no extension was agreed on"));
+        let may_be_deflated = self.deflated && matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+        if (header.rsv1 && !may_be_deflated) || header.rsv2 || header.rsv3 {
+            return Err(protocol("a frame with reserved bits that no extension was agreed on for"));
         }
         let Some(mask) = header.mask else {
             return Err(protocol("a frame that is not masked: clients mask"));
@@ -108,30 +120,40 @@ impl Decoder {
             }
             OpCode::Data(data) => data,
         };
-        let (is_text, whole) = match (data, self.fragments.take()) {
+        let (kind, whole) = match (data, self.fragments.take()) {
             (Data::Continue, None) => return Err(protocol("a continuation of nothing")),
-            (Data::Continue, Some((is_text, mut fragments))) => {
+            (Data::Continue, Some((kind, mut fragments))) => {
                 fragments.extend_from_slice(&payload);
                 if !header.is_final {
-                    self.fragments = Some((is_text, fragments));
+                    self.fragments = Some((kind, fragments));
                     return Ok(None);
                 }
-                (is_text, Bytes::from(fragments))
+                (kind, Bytes::from(fragments))
             }
             (_, Some(_)) => return Err(protocol("a new message within another")),
             (data, None) => {
-                let is_text = matches!(data, Data::Text);
+                let kind = Kind { is_text: matches!(data, Data::Text), is_deflated: header.rsv1 };
                 if !header.is_final {
-                    self.fragments = Some((is_text, payload.into()));
+                    self.fragments = Some((kind, payload.into()));
                     return Ok(None);
                 }
-                (is_text, payload.freeze())
+                (kind, payload.freeze())
             }
         };
-        if !is_text {
+        if !kind.is_text {
             return Ok(Some(Incoming::Binary));
         }
+        let whole = if kind.is_deflated { self.inflate(&whole)?.into() } else { whole };
         Utf8Bytes::try_from(whole).map(|text| Some(Incoming::Text(text))).map_err(|_| ReadError::NotUtf8)
+    }
+
+    fn inflate(&self, message: &[u8]) -> Result<Vec<u8>, ReadError> {
+        deflate::inflate(message, self.max_message_bytes).map_err(|why| match why {
+            Inflating::Damaged => protocol("a message that cannot be decompressed"),
+            Inflating::TooLarge => {
+                ReadError::TooLarge(format!("a message of more than {} bytes", self.max_message_bytes))
+            }
+        })
     }
 }
 
@@ -171,7 +193,11 @@ mod tests {
     const PING: OpCode = OpCode::Control(Control::Ping);
 
     fn decode(bytes: &[u8]) -> Result<Vec<Incoming>, ReadError> {
-        let mut decoder = Decoder::new(Bytes::copy_from_slice(bytes), 1_000);
+        decode_with(bytes, false)
+    }
+
+    fn decode_with(bytes: &[u8], deflated: bool) -> Result<Vec<Incoming>, ReadError> {
+        let mut decoder = Decoder::new(Bytes::copy_from_slice(bytes), 1_000, deflated);
         let mut messages = Vec::new();
         while let Some(message) = decoder.next()? {
             messages.push(message);
@@ -200,7 +226,7 @@ mod tests {
                 }
                 expected.push(Incoming::Text(text.as_str().into()));
             }
-            let mut decoder = Decoder::new(Bytes::new(), 1_000);
+            let mut decoder = Decoder::new(Bytes::new(), 1_000, false);
             let mut heard = Vec::new();
             let (mut at, mut sizes) = (0, reads.iter().cycle());
             while at < bytes.len() {
@@ -260,5 +286,34 @@ mod tests {
         assert!(matches!(decode(&huge), Err(ReadError::TooLarge(_))));
         assert_eq!(decode(&frame(OpCode::Data(Data::Binary), true, mask, b"a")), Ok(vec![Incoming::Binary]));
         assert_eq!(decode(&frame(OpCode::Control(Control::Close), true, mask, b"")), Ok(vec![Incoming::Close]));
+    }
+
+    #[test]
+    fn what_is_compressed_is_read_where_that_was_agreed_on() {
+        let compressed = |is_final: bool, opcode: OpCode, payload: &[u8]| {
+            let mut bytes = frame(opcode, is_final, [1, 2, 3, 4], payload);
+            bytes[0] |= 0x40;
+            bytes
+        };
+        let text = "ping ".repeat(100);
+        let deflated = deflate::compress(text.as_bytes());
+        let expected = Ok(vec![Incoming::Text(text.as_str().into())]);
+        let whole = compressed(true, TEXT, &deflated);
+        assert_eq!(decode_with(&whole, true), expected);
+        assert!(matches!(decode_with(&whole, false), Err(ReadError::Protocol(_))));
+        let (one, other) = deflated.split_at(deflated.len() / 2);
+        let mask = [5, 6, 7, 8];
+        assert_eq!(
+            decode_with(&[compressed(false, TEXT, one), frame(MORE, true, mask, other)].concat(), true),
+            expected
+        );
+        // Only the first frame of a message says it.
+        let twice = [compressed(false, TEXT, one), compressed(true, MORE, other)].concat();
+        assert!(matches!(decode_with(&twice, true), Err(ReadError::Protocol(_))));
+        assert!(matches!(decode_with(&compressed(true, PING, b"a"), true), Err(ReadError::Protocol(_))));
+        assert!(matches!(decode_with(&compressed(true, TEXT, &[0xff; 9]), true), Err(ReadError::Protocol(_))));
+        let bomb = deflate::compress(&[b'a'; 1_001]);
+        assert!(matches!(decode_with(&compressed(true, TEXT, &bomb), true), Err(ReadError::TooLarge(_))));
+        assert_eq!(decode_with(&frame(TEXT, true, mask, b"plain"), true), Ok(vec![Incoming::Text("plain".into())]));
     }
 }

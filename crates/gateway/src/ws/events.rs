@@ -21,7 +21,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::Instant;
 
 use super::reader::{Incoming, ReadError, Reader};
-use super::upgrade::{Socket, accept};
+use super::upgrade::{Socket, Terms, accept};
 use super::{NORMAL, PONG, frame};
 use crate::app::App;
 use crate::auth::Caller;
@@ -53,8 +53,9 @@ pub(crate) async fn serve(
     // Before the handshake is answered: what happens after the client knows that it is connected is not missed.
     let follower = app.hub.subscribe(which.cursor()?, filter)?;
     let shared = Arc::clone(&app);
-    accept(&app, request, MAX_MESSAGE_BYTES, move |socket| {
-        let mut subscriber = Box::new(Subscriber::new(socket, follower));
+    let batch = which.batch;
+    accept(&app, request, Terms { max_message_bytes: MAX_MESSAGE_BYTES, deflate: batch }, move |socket| {
+        let mut subscriber = Box::new(Subscriber::new(socket, follower, batch));
         async move {
             let Some((code, reason)) = subscriber.run(&shared).await else { return };
             // Boxed, because few connections are being closed and many are not.
@@ -67,6 +68,9 @@ struct Subscriber {
     reader: Reader,
     sender: Sender,
     follower: Follower,
+    /// Many events in one frame.
+    batch: bool,
+    deflated: bool,
     heard: bool,
     pinged: bool,
     _slot: Option<ConnectionSlot>,
@@ -88,9 +92,10 @@ enum Happened {
 }
 
 impl Subscriber {
-    fn new(socket: Socket, follower: Follower) -> Self {
+    fn new(socket: Socket, follower: Follower, batch: bool) -> Self {
         let sender = Sender { write: socket.write, waiting: VecDeque::new() };
-        Self { reader: socket.reader, sender, follower, heard: false, pinged: false, _slot: socket.slot }
+        let Socket { reader, deflated, slot, .. } = socket;
+        Self { reader, sender, follower, batch, deflated, heard: false, pinged: false, _slot: slot }
     }
 
     /// Serves it, and says with which close it ends; with none when the peer has gone.
@@ -117,7 +122,12 @@ impl Subscriber {
                 Happened::Came(Next::Chunks(chunks, from)) => {
                     for (i, chunk) in chunks.iter().enumerate() {
                         let from = if i == 0 { from } else { 0 };
-                        chunk.frames(from, &self.follower.filter, &mut self.sender.waiting);
+                        let (filter, waiting) = (&self.follower.filter, &mut self.sender.waiting);
+                        if self.batch {
+                            chunk.batch(from, filter, self.deflated, waiting);
+                        } else {
+                            chunk.frames(from, filter, waiting);
+                        }
                     }
                     if self.sender.try_send().is_err() {
                         return None;

@@ -8,7 +8,10 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpC
 const USUAL_HEADER: usize = 4;
 
 fn put_header(opcode: OpCode, length: usize, out: &mut Vec<u8>) {
-    let header = FrameHeader { opcode, ..FrameHeader::default() };
+    put(FrameHeader { opcode, ..FrameHeader::default() }, length, out);
+}
+
+fn put(header: FrameHeader, length: usize, out: &mut Vec<u8>) {
     // Writing to a vector cannot fail.
     let _ = header.format(length as u64, out);
 }
@@ -17,6 +20,13 @@ fn put_header(opcode: OpCode, length: usize, out: &mut Vec<u8>) {
 pub(crate) fn text(out: &mut Vec<u8>, text: &[u8]) {
     put_header(OpCode::Data(Data::Text), text.len(), out);
     out.extend_from_slice(text);
+}
+
+/// Appends one text frame whose text [`super::deflate`] compressed.
+pub(crate) fn deflated_text(out: &mut Vec<u8>, compressed: &[u8]) {
+    let header = FrameHeader { opcode: OpCode::Data(Data::Text), rsv1: true, ..FrameHeader::default() };
+    put(header, compressed.len(), out);
+    out.extend_from_slice(compressed);
 }
 
 /// Appends one text frame whose text `write` appends, without a copy in the usual case. Says where the text begins.

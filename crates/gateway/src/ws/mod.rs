@@ -1,10 +1,11 @@
 //! WebSockets: the upgrade, and the two kinds of connection.
 //!
 //! [`upgrade`] takes the socket out of the HTTP server, [`reader`] is its reading side and
-//! [`decode`] what comes over it, [`parse`] what is read, [`frame`] what is written;
+//! [`decode`] what comes over it, [`deflate`] its compression, [`parse`] what is read, [`frame`] what is written;
 //! [`work`] serves workers and pipelined producers, [`events`] the subscribers of the feed.
 
 mod decode;
+pub(crate) mod deflate;
 pub(crate) mod deliver;
 pub(crate) mod events;
 pub(crate) mod frame;

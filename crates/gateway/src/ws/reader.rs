@@ -29,9 +29,9 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// `already_read` came with the handshake.
-    pub(crate) fn new(half: OwnedReadHalf, already_read: Bytes, max_message_bytes: usize) -> Self {
-        Self { half, decoder: Decoder::new(already_read, max_message_bytes), broken: false }
+    /// `already_read` came with the handshake. `deflated`: permessage-deflate was agreed on.
+    pub(crate) fn new(half: OwnedReadHalf, already_read: Bytes, max_message_bytes: usize, deflated: bool) -> Self {
+        Self { half, decoder: Decoder::new(already_read, max_message_bytes, deflated), broken: false }
     }
 
     /// The next message.

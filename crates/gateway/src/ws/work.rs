@@ -32,7 +32,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::reader::{Incoming, ReadError, Reader};
-use super::upgrade::{Socket, accept};
+use super::upgrade::{Socket, Terms, accept};
 use super::{CLOSE_TIMEOUT, NORMAL, PONG, deliver, frame, parse};
 use crate::app::App;
 use crate::auth::Caller;
@@ -60,7 +60,7 @@ pub(crate) async fn serve(State(app): State<Arc<App>>, caller: Caller, request: 
     app.accepts_work()?;
     let max_message_bytes = app.config.tasks.max_payload_bytes.saturating_add(FRAME_OVERHEAD);
     let shared = Arc::clone(&app);
-    accept(&app, request, max_message_bytes, move |socket| {
+    accept(&app, request, Terms { max_message_bytes, deflate: false }, move |socket| {
         let mut connection = Connection::new(shared, caller, socket);
         poll_fn(move |cx| connection.poll(cx))
     })
@@ -638,7 +638,8 @@ mod tests {
         socket2::SockRef::from(&stream).set_send_buffer_size(16 << 10).unwrap();
         let (read, write) = stream.into_split();
         let caller = app.tokens.caller(&HeaderMap::new()).unwrap();
-        let socket = Socket { reader: Reader::new(read, Bytes::new(), 1 << 20), write, slot: None };
+        let socket =
+            Socket { reader: Reader::new(read, Bytes::new(), 1 << 20, false), write, deflated: false, slot: None };
         (Connection::new(app, caller, socket), WebSocketStream::from_raw_socket(client, Role::Client, None).await)
     }
 

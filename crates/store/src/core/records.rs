@@ -169,6 +169,15 @@ pub enum Record<'a> {
         /// Who or what said so.
         reason: &'a str,
     },
+    /// What somebody else had to tell: changes nothing here, and is an event.
+    Announced {
+        /// What happened.
+        event_type: &'a str,
+        /// To what.
+        entity_id: &'a str,
+        /// JSON text of an object.
+        data: &'a str,
+    },
 }
 
 /// A published task as it is stored.

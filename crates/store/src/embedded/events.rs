@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
+use squall_protocol::event::{EVENT_TYPES, subject};
 use squall_protocol::{DeadReason, Epoch, FeedRecord, Priority, SessionState, Time, Topic};
 use uuid::Uuid;
 
@@ -162,6 +163,11 @@ pub fn render(record: &Record<'_>, label: Option<&Label<'_>>, names: &NameTable,
             let data = to_raw_value(&LaneData { until: None, reason }).ok()?;
             (Topic::Lanes, "lane_resumed", "lane", names.lane(*lane).to_owned(), data, None)
         }
+        Record::Announced { event_type, entity_id, data } => {
+            let known = EVENT_TYPES.into_iter().find(|known| known == event_type)?;
+            let data = RawValue::from_string((*data).to_owned()).ok()?;
+            return Some(announced(known, (*entity_id).to_owned(), data, place));
+        }
         _ => {
             let label = label?;
             let (topic, event_type, id, data) = about_task(record, label, names)?;
@@ -180,6 +186,24 @@ pub fn render(record: &Record<'_>, label: Option<&Label<'_>>, names: &NameTable,
         data,
         tenant,
     })
+}
+
+/// The event that an announcement is.
+#[must_use]
+pub fn announced(event_type: &'static str, entity_id: String, data: Box<RawValue>, place: Place) -> FeedRecord {
+    let (topic, entity_type) = subject(event_type);
+    FeedRecord {
+        epoch: place.epoch,
+        offset: place.offset,
+        event_id: event_id(place.epoch, place.offset),
+        time: place.time,
+        topic,
+        event_type: Cow::Borrowed(event_type),
+        entity_type: Cow::Borrowed(entity_type),
+        entity_id,
+        data,
+        tenant: None,
+    }
 }
 
 fn published<'a>(task: &Published<'a>, names: &'a NameTable) -> TaskData<'a> {

@@ -46,8 +46,9 @@ use self::shared::Shared;
 use crate::config::{Durability, Options};
 use crate::core::{Core, limits};
 use crate::{
-    Delivery, Error, FeedSlice, Holder, ListDeadLetters, ListSessions, ListTasks, ReplayHow, Reply, Result,
-    SessionsPage, Settled, Settlement, Store, StoreHealth, StoreStats, TaskSpec, TasksPage, Which, Worker, WorkerSpec,
+    Announcement, Delivery, Error, FeedSlice, Holder, ListDeadLetters, ListSessions, ListTasks, ReplayHow, Reply,
+    Result, SessionsPage, Settled, Settlement, Store, StoreHealth, StoreStats, TaskSpec, TasksPage, Which, Worker,
+    WorkerSpec,
 };
 
 /// Why a store could not be opened.
@@ -419,6 +420,10 @@ impl Store for Embedded {
     fn purge(&self, tenant: Option<&str>, which: Which) -> Reply<Result<Handled>> {
         let tenant = owned(tenant);
         self.verb(move |core| core.purge(core.scope(tenant.as_deref()), &which))
+    }
+
+    fn announce(&self, events: Vec<Announcement>) -> Reply<Result<()>> {
+        self.verb(move |core| core.announce(&events))
     }
 
     fn epoch(&self) -> Epoch {

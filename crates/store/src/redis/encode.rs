@@ -6,7 +6,7 @@ use squall_protocol::{DeadLetterFilter, NackMode, Priority, RetryOverride, Sessi
 use super::settings::MAX_MS;
 use super::{views, wire};
 use crate::config::Options;
-use crate::{Holder, Result, SettleVerb, Settled, Settlement, TaskSpec};
+use crate::{Announcement, Holder, Result, SettleVerb, Settled, Settlement, TaskSpec};
 
 /// A filter as the library takes it.
 pub(super) fn filter_of(filter: &DeadLetterFilter) -> serde_json::Value {
@@ -23,6 +23,13 @@ pub(super) fn filter_of(filter: &DeadLetterFilter) -> serde_json::Value {
     set("before", filter.before.map(|at| at.0.into()));
     set("since", filter.since.map(|at| at.0.into()));
     parts.into()
+}
+
+/// An event as the library takes it: type, entity, and data without the braces.
+pub(super) fn announcement(event: &Announcement) -> [&str; 3] {
+    let data = event.data.get().trim();
+    let inside = data.strip_prefix('{').and_then(|data| data.strip_suffix('}')).unwrap_or_default();
+    [event.event_type, &event.entity_id, inside]
 }
 
 /// Where a task goes that asks for this lane: the lane, and the priority of those that do not say.

@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use redis::aio::ConnectionManager;
 use redis::{AsyncCommands, RedisResult};
 use serde_json::value::RawValue;
-use squall_protocol::{Epoch, FeedRecord, Gap, GapReason, Time, Topic};
+use squall_protocol::event::subject;
+use squall_protocol::{Epoch, FeedRecord, Gap, GapReason, Time};
 
 use crate::FeedSlice;
 use crate::embedded::events::event_id;
@@ -91,7 +92,7 @@ fn records(epoch: Epoch, last: u64, fields: Vec<(String, String)>) -> impl Itera
 fn record(epoch: Epoch, offset: u64, time: Time, kind: String, said: &str) -> Option<FeedRecord> {
     let mut lines = said.splitn(4, '\n');
     let (entity, times, about_it, tenant) = (lines.next()?, lines.next()?, lines.next()?, lines.next()?);
-    let (topic, entity_type) = about(&kind);
+    let (topic, entity_type) = subject(&kind);
     let mut data = String::with_capacity(said.len() + 64);
     data.push('{');
     data.push_str(about_it);
@@ -118,15 +119,4 @@ fn record(epoch: Epoch, offset: u64, time: Time, kind: String, said: &str) -> Op
         data: RawValue::from_string(data).ok()?,
         tenant: (!tenant.is_empty()).then(|| tenant.into()),
     })
-}
-
-fn about(kind: &str) -> (Topic, &'static str) {
-    match kind {
-        "task_dead_lettered" | "task_replayed" | "dead_letter_purged" | "dead_letter_dropped" => {
-            (Topic::DeadLetters, "task")
-        }
-        _ if kind.starts_with("session_") => (Topic::Sessions, "session"),
-        _ if kind.starts_with("lane_") => (Topic::Lanes, "lane"),
-        _ => (Topic::Tasks, "task"),
-    }
 }

@@ -3,7 +3,7 @@
 //!
 //! `address` is where it lies. In the order in which a command passes through: `encode` and `wire` write it, it waits as a `command`, `driver` sends what waits as
 //! one batch and hands out the answers to those in `local`; `library` are the functions that decide (`lua/`, which says what each key
-//! is), `views`, `ended` and `feed` read what is there; `import` puts a store there that was kept elsewhere. What an acknowledgement means is Redis's setting, `appendfsync`, and is said in `/health`.
+//! is), `views`, `ended` and `feed` read what is there; `mirror` tells other programs of the graph; `import` puts a store there that was kept elsewhere. What an acknowledgement means is Redis's setting, `appendfsync`, and is said in `/health`.
 
 pub(crate) mod address;
 mod command;
@@ -15,6 +15,7 @@ pub(crate) mod import;
 mod keys;
 pub(crate) mod library;
 mod local;
+mod mirror;
 mod remove;
 mod settings;
 mod shared;
@@ -49,11 +50,12 @@ use self::views::Fields;
 use crate::config::Options;
 use crate::core::session;
 use crate::core::view::cursor;
+use crate::embedded::events::{Place, announced};
 use crate::metrics::Now;
 use crate::{
-    Delivery, Error, FeedSlice, Holder, ListDeadLetters, ListSessions, ListTasks, ReplayHow, Reply, Result,
-    SessionsPage, SettleVerb, Settled, Settlement, Store, StoreHealth, StoreStats, TaskSpec, TasksPage, Which, Worker,
-    WorkerSpec,
+    Announcement, Delivery, Error, FeedSlice, Holder, ListDeadLetters, ListSessions, ListTasks, ReplayHow, Reply,
+    Result, SessionsPage, SettleVerb, Settled, Settlement, Store, StoreHealth, StoreStats, TaskSpec, TasksPage, Which,
+    Worker, WorkerSpec,
 };
 
 /// How often an update of a session is tried again because another one was faster.
@@ -494,6 +496,26 @@ impl Store for RedisStore {
             }
             Which::Filter(filter) => self.0.pieces(tenant, &filter, "purge", None),
         }
+    }
+
+    fn announce(&self, events: Vec<Announcement>) -> Reply<Result<()>> {
+        let store = self.0.clone();
+        let told: Vec<&str> = events.iter().flat_map(encode::announcement).collect();
+        let asked = store.ask(wire::command(&("announce", told)), true, None, |decided| {
+            let (_, last): (u64, u64) = wire::read(decided.value)?;
+            Ok((last, decided.now))
+        });
+        async move {
+            let (last, time) = asked.await?;
+            let first = (last + 1).saturating_sub(events.len() as u64);
+            let announced = events.into_iter().zip(first..).map(|(event, offset)| {
+                let place = Place { epoch: store.shared.epoch, offset, time };
+                announced(event.event_type, event.entity_id, event.data, place)
+            });
+            mirror::write(&store.shared, &mut store.reader.clone(), announced.collect()).await;
+            Ok(())
+        }
+        .boxed()
     }
 
     fn epoch(&self) -> Epoch {

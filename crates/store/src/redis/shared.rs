@@ -42,6 +42,8 @@ pub(super) struct Shared {
     pub(super) closed: AtomicBool,
     pub(super) down: Mutex<Option<String>>,
     pub(super) full: AtomicBool,
+    /// The stream for other programs has all that the feed has.
+    pub(super) mirrored: AtomicBool,
     /// What Redis promises, in words.
     pub(super) promise: Mutex<String>,
     pub(super) stop: CancellationToken,
@@ -65,6 +67,7 @@ impl Shared {
             closed: AtomicBool::new(false),
             down: Mutex::new(None),
             full: AtomicBool::new(false),
+            mirrored: AtomicBool::new(false),
             promise: Mutex::new(String::new()),
             stop: CancellationToken::new(),
             options,

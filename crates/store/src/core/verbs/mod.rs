@@ -1,5 +1,6 @@
 //! The verbs: one decision per file, each a method of [`super::Core`].
 
+mod announce;
 mod cancel;
 pub(super) mod dead_letters;
 mod lanes;

@@ -64,6 +64,12 @@ function verbs.stats(c)
   return { 1, lanes, call('ZCARD', c.keys.idle), c.head, oldest_offset }
 end
 
+-- What somebody else than the store has to tell: type, entity and data of one event after the other. Answers the offset of the last.
+function verbs.announce(c, told)
+  for i = 1, #told, 3 do event(c, told[i], told[i + 1], '', told[i + 2]) end
+  return { 1, c.head }
+end
+
 -- Tells the other gateways of lanes that have something for whoever has credit there, and of the feed's new end. This wakes; nothing
 -- depends on its arrival.
 local function wake_others(c, own)
