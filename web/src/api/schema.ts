@@ -313,7 +313,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the runs of storms that were archived, newest first, without their records */
+        /** List the runs of storms, newest first, without their records: those of the archive, or without one those of `runs.dir` */
         get: operations["runs_list"];
         put?: never;
         post?: never;
@@ -332,6 +332,40 @@ export interface paths {
         };
         /** A run of a storm, with its record */
         get: operations["runs_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/{id}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The report of a run, as `squall report --format html` makes it; only of runs whose directory is below `runs.dir` */
+        get: operations["runs_report"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/{id}/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What happened in a run, second by second; only of runs whose directory is below `runs.dir` */
+        get: operations["runs_series"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1319,6 +1353,11 @@ export interface components {
             /** @description `passed`, `loss`, `threshold_failed` …; absent when it was not judged. */
             verdict?: string | null;
         };
+        /** @description What happened in a run, second by second */
+        Series: {
+            /** @description The lines of its `series.jsonl`, as `docs/guide/series.schema.json` describes them. */
+            items: Record<string, never>[];
+        };
         /**
          * @description Names a session. Chosen by the client or, if it does not choose, a UUID version 7.
          *
@@ -1588,7 +1627,7 @@ export interface components {
          * @description What an event is about; subscribers choose by it.
          * @enum {string}
          */
-        Topic: "sessions" | "tasks" | "lanes" | "dead_letters";
+        Topic: "sessions" | "tasks" | "lanes" | "dead_letters" | "graph";
         /** @description `PATCH /v1/sessions/{id}`. */
         UpdateSession: {
             /** @description Merged into the session's metadata as RFC 7386 says: objects merge, `null` removes, all else replaces. */
@@ -2024,10 +2063,12 @@ export interface operations {
                 after?: string;
                 /** @description For a page: at most so many; 1 to 1,000, 100 by default. */
                 limit?: number;
-                /** @description Only these topics, with commas between them: `sessions`, `tasks`, `lanes`, `dead_letters`. */
+                /** @description Only these topics, with commas between them: `sessions`, `tasks`, `lanes`, `dead_letters`, `graph`. */
                 topics?: string;
                 /** @description Only these event types, with commas between them. */
                 types?: string;
+                /** @description For a WebSocket: many events in one frame, `{"events":[…]}`, compressed where the client offers permessage-deflate. */
+                batch?: boolean;
             };
             header?: {
                 /** @description For a stream: as `after`, and before it */
@@ -2269,16 +2310,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_RunView"];
                 };
             };
-            /** @description `NotFound`: this gateway has no archive */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ErrorBody"];
-                };
-            };
-            /** @description `HistoryUnavailable`: the archive does not answer */
+            /** @description `HistoryUnavailable`: the archive does not answer, or the directory cannot be read */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2319,8 +2351,72 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description `HistoryUnavailable`: the archive does not answer */
+            /** @description `HistoryUnavailable`: the archive does not answer, or the directory cannot be read */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    runs_report: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The run, as its directory is named */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The report */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description `NotFound`: no such run, or only in the archive, or it was killed before its report */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    runs_series: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The run, as its directory is named */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One item for each second */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Series"];
+                };
+            };
+            /** @description `NotFound`: no such run, or only in the archive */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
