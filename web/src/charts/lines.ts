@@ -42,3 +42,11 @@ export function timeSplits(from: number, to: number, most: number): number[] {
   for (let mark = Math.ceil(from / step) * step; mark <= to; mark += step) marks.push(mark);
   return marks;
 }
+
+/** Powers of ten from one to another, both included, at most seven of them. */
+export function decades(from: number, to: number): number[] {
+  const low = Math.round(Math.log10(from));
+  const high = Math.round(Math.log10(to));
+  const step = Math.ceil((high - low + 1) / 7);
+  return Array.from({ length: Math.floor((high - low) / step) + 1 }, (_, index) => 10 ** (low + index * step));
+}

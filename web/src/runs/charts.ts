@@ -13,6 +13,8 @@ export interface Chart {
   readonly lines: readonly Line[];
   readonly stack?: boolean;
   readonly log?: boolean;
+  /** In bytes: marks at powers of two. */
+  readonly binary?: boolean;
   readonly format: (value: number) => string;
 }
 
@@ -167,7 +169,7 @@ function processes(
       values: level(series, (it) => it.gateways?.[number] && read(it.gateways[number])),
     })),
   ];
-  return { id, title, about, lines, format };
+  return { id, title, about, lines, format, binary: format === bytes };
 }
 
 const DISTRIBUTIONS = [

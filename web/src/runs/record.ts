@@ -79,7 +79,8 @@ export interface RunRecord {
   id: string;
   squall_version: string;
   scenario: { name: string; description?: string; source?: string; overrides?: Record<string, string>; resolved?: unknown };
-  seed: number;
+  /** As text: it has up to twenty digits. */
+  seed: string;
   started_at: string;
   finished_at?: string;
   duration: { configured_ms: number; load_ms: number; settle_ms: number; total_ms: number };
