@@ -19,7 +19,7 @@ test('five thousand events a second leave the page responsive', async ({ page },
       requestAnimationFrame(frame);
     };
     requestAnimationFrame(frame);
-    Object.assign(window, { frames, tasks });
+    Object.assign(window, { measured: { frames, tasks } });
   });
   const before = await figure(page, 'events');
   const began = Date.now();
@@ -36,7 +36,7 @@ test('five thousand events a second leave the page responsive', async ({ page },
   const took = (Date.now() - began) / 1_000;
   await until(async () => (await figure(page, 'events')) >= before + RATE * SECONDS);
   await expect(rows(page).first()).toContainText(`flood-${SECONDS * 10}`);
-  const { frames, tasks } = await page.evaluate(() => window as unknown as { frames: number[]; tasks: number[] });
+  const { frames, tasks } = await page.evaluate(() => (window as unknown as { measured: { frames: number[]; tasks: number[] } }).measured);
   const sorted = frames.slice(5).sort((a, b) => a - b);
   const p95 = sorted[Math.floor(sorted.length * 0.95)] as number;
   const longest = Math.max(0, ...tasks);

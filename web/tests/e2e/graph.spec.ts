@@ -10,7 +10,7 @@ const it = stage(async () => {
   tree = await mkdtemp(join(tmpdir(), 'squall-tree-'));
   await mkdir(join(tree, 'src'));
   await Promise.all(Array.from({ length: FILES }, (_, n) => writeFile(join(tree, 'src', `part_${n}.rs`), source(n))));
-  return { toml: process.env.SQUALL_WITHOUT_GRAPH ? '' : `[graph]\nroot = "${tree}"\nwatch = true\n` };
+  return { toml: `[graph]\nroot = "${tree}"\nwatch = true\n` };
 });
 test.afterAll(() => rm(tree, { recursive: true, force: true }));
 

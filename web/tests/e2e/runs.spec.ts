@@ -45,7 +45,7 @@ test('runs are listed, shown with their charts, and compared', async ({ page }) 
     await expect(page.getByRole('region', { name, exact: true }).locator('canvas')).toBeVisible();
   }
   const report = page.getByRole('link', { name: 'Open report.html' });
-  expect((await page.request.get((await report.getAttribute('href')) as string)).headers()['content-type']).toContain('text/html');
+  expect((await page.request.get(it.front.url + (await report.getAttribute('href')))).headers()['content-type']).toContain('text/html');
 
   await page.getByRole('link', { name: 'Runs', exact: true }).first().click();
   await list.nth(0).getByRole('checkbox').check();
