@@ -14,8 +14,8 @@ use crate::auth::Tokens;
 use crate::config::Config;
 use crate::error::Refusal;
 use crate::feed::Hub;
-use crate::ingest;
 use crate::metrics::Metrics;
+use crate::{graph, ingest};
 
 /// One gateway.
 pub(crate) struct App {
@@ -25,6 +25,8 @@ pub(crate) struct App {
     pub(crate) tokens: Tokens,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Metrics,
+    /// The symbol graph, if a tree is read.
+    pub(crate) graph: Option<Arc<graph::Service>>,
     /// How its sources of work in Redis stand.
     pub(crate) ingest: Vec<Arc<ingest::Status>>,
     /// Requests that are being answered.
@@ -46,6 +48,7 @@ impl App {
         store: Arc<dyn Store>,
         archive: Option<Arc<Archive>>,
         ingest: Vec<Arc<ingest::Status>>,
+        graph: Option<Arc<graph::Service>>,
     ) -> Arc<Self> {
         let hub = Hub::new(Arc::clone(&store), &config.feed);
         Arc::new(Self {
@@ -61,6 +64,7 @@ impl App {
             history: History::new(Arc::clone(&store), archive),
             hub,
             store,
+            graph,
             ingest,
             config,
         })

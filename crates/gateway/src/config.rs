@@ -37,6 +37,8 @@ pub struct Config {
     pub hooks: Hooks,
     /// What is fetched from elsewhere.
     pub ingest: Ingest,
+    /// A source tree that is read into a graph of its symbols, whose changes are events of the topic `graph`.
+    pub graph: squall_codegraph::Config,
     /// Where the storm's runs are, for the console.
     pub runs: Runs,
 }
@@ -401,6 +403,7 @@ impl Config {
             self.known_lane("tasks.default_lane", lane)?;
         }
         self.validate_hooks()?;
+        self.graph.validate().map_err(|wrong| error(&format!("graph.{}", wrong.field), wrong.why))?;
         self.validate_ingest()
     }
 

@@ -19,6 +19,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The source tree cannot be read or watched.
+    #[error(transparent)]
+    Graph(#[from] squall_codegraph::Error),
     /// Something the operating system refused while it ran.
     #[error("{what}: {source}")]
     Io {
@@ -112,7 +115,8 @@ pub(crate) const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::SessionEnded
         | ErrorCode::NotHeld
         | ErrorCode::NotCancellable
-        | ErrorCode::ReplayLimit => StatusCode::CONFLICT,
+        | ErrorCode::ReplayLimit
+        | ErrorCode::AnalysisRunning => StatusCode::CONFLICT,
         ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::NoRule => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::SessionLimit | ErrorCode::LaneFull => StatusCode::TOO_MANY_REQUESTS,
@@ -148,6 +152,7 @@ pub(crate) const fn close_code(code: ErrorCode) -> Option<u16> {
         | ErrorCode::NotHeld
         | ErrorCode::NotCancellable
         | ErrorCode::ReplayLimit
+        | ErrorCode::AnalysisRunning
         | ErrorCode::BadSignature
         | ErrorCode::NoRule
         | ErrorCode::Overloaded

@@ -20,6 +20,7 @@ mod auth;
 mod check;
 mod error;
 mod feed;
+mod graph;
 mod health_file;
 mod http;
 mod ingest;

@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-use squall_protocol::stats::{ArchiveFigures, Build, ProcessStats, RouteStats};
+use squall_protocol::stats::{ArchiveFigures, Build, GraphFigures, ProcessStats, RouteStats};
 use squall_protocol::{Priority, SessionState, Stats};
 use squall_store::metrics::Distribution;
 use squall_store::{Store, StoreStats};
@@ -212,6 +212,7 @@ pub(crate) async fn stats(app: &App) -> Stats {
         task_bytes: store.task_bytes,
         disk_bytes: store.disk_bytes,
         archive: archive_figures(app),
+        graph: app.graph.as_ref().map(|graph| graph.figures()),
         connections: gauge(&app.metrics.connections),
         work_connections: gauge(&app.metrics.work_connections),
         connections_refused: plain.refused_connections.clone(),
@@ -242,6 +243,9 @@ fn scraped(app: &App, store: Option<&StoreStats>) -> Registry {
     let mut registry = Registry::with_prefix("squall");
     looked_up(app, store.is_some_and(|store| store.up), &mut registry);
     of_ingest(app, &mut registry);
+    if let Some(graph) = &app.graph {
+        of_the_graph(&graph.figures(), &mut registry);
+    }
     if let Some(figures) = archive_figures(app) {
         of_the_archive(&figures, &mut registry);
     }
@@ -338,6 +342,27 @@ fn of_the_archive(figures: &ArchiveFigures, registry: &mut Registry) {
     for (name, help, value) in [
         ("archive_failures", "Attempts to connect to the archive, or to write it, that failed", figures.failures),
         ("archive_lost_events", "Events that will never be in the archive", figures.lost),
+    ] {
+        let metric = Counter::<u64>::default();
+        metric.inc_by(value);
+        registry.register(name, help, metric);
+    }
+}
+
+fn of_the_graph(figures: &GraphFigures, registry: &mut Registry) {
+    for (name, help, value) in [
+        ("graph_nodes", "Nodes of the symbol graph", figures.nodes),
+        ("graph_relationships", "Relationships of the symbol graph", figures.relationships),
+        ("graph_last_analysis_ms", "How long the last analysis took", figures.last_analysis_ms),
+    ] {
+        let metric = Gauge::<i64>::default();
+        metric.set(i64::try_from(value).unwrap_or(i64::MAX));
+        registry.register(name, help, metric);
+    }
+    for (name, help, value) in [
+        ("graph_analyses", "Analyses that have ended", figures.analyses),
+        ("graph_failures", "Analyses, and watchers of the tree, that failed", figures.failures),
+        ("graph_events", "Events of the topic graph that were put into the feed", figures.events),
     ] {
         let metric = Counter::<u64>::default();
         metric.inc_by(value);

@@ -20,7 +20,7 @@ use tower::ServiceExt;
 use crate::app::App;
 use crate::config::Config;
 use crate::error::Error;
-use crate::{health_file, http as routes, ingest};
+use crate::{graph, health_file, http as routes, ingest};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4_096;
@@ -62,7 +62,18 @@ impl Gateway {
         let listener = listen(address).map_err(|source| Error::Bind { address, source })?;
         let local_addr = listener.local_addr().map_err(|source| Error::Bind { address, source })?;
         let statuses = readers.iter().map(ingest::Reader::status).collect();
-        Ok(Bound { app: App::new(config, store, archive, statuses), readers, listener, local_addr })
+        // Finding the folders to watch takes a while in a large tree.
+        let graph = match config.graph.root.as_os_str().is_empty() {
+            true => None,
+            false => {
+                let settings = config.graph.clone();
+                let prepared = tokio::task::spawn_blocking(move || graph::Service::prepare(&settings)).await;
+                let ended = |error| Error::Io { what: "looking at the source tree", source: io::Error::other(error) };
+                Some(prepared.map_err(ended)??)
+            }
+        };
+        let (graph, prepared) = graph.unzip();
+        Ok(Bound { app: App::new(config, store, archive, statuses, graph), readers, prepared, listener, local_addr })
     }
 }
 
@@ -80,6 +91,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 pub struct Bound {
     app: Arc<App>,
     readers: Vec<ingest::Reader>,
+    prepared: Option<graph::Prepared>,
     listener: TcpListener,
     local_addr: SocketAddr,
 }
@@ -104,7 +116,7 @@ impl Bound {
     /// # Errors
     /// When listening fails for good.
     pub async fn serve(self, stop: CancellationToken) -> Result<(), Error> {
-        let Self { app, readers, listener, .. } = self;
+        let Self { app, readers, prepared, listener, .. } = self;
         let background = [
             tokio::spawn(Arc::clone(&app.hub).run(app.kill.clone())),
             tokio::spawn(health_file::keep(Arc::clone(&app), stop.clone())),
@@ -112,11 +124,18 @@ impl Bound {
         for reader in readers {
             app.tracker.spawn(reader.run(Arc::clone(&app)));
         }
+        if let (Some(graph), Some(prepared)) = (app.graph.clone(), prepared) {
+            let (store, dir) = (Arc::clone(&app.store), app.config.server.data_dir.clone());
+            app.tracker.spawn_blocking(move || graph.work(prepared, store, &dir));
+        }
         accept_until(&app, listener, &stop).await;
 
         tracing::info!("draining");
         app.draining.cancel();
         app.stopping.cancel();
+        if let Some(graph) = &app.graph {
+            graph.stop();
+        }
         app.tracker.close();
         let closing_time = app.config.server.closing_time();
         let patience = app.config.server.drain_timeout() - closing_time;

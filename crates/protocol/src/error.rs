@@ -58,6 +58,8 @@ pub enum ErrorCode {
     Draining,
     /// Took too long.
     Timeout,
+    /// The symbol graph is being analysed, and only one analysis runs at a time.
+    AnalysisRunning,
     /// The gateway's own fault.
     Internal,
 }

@@ -61,6 +61,9 @@ pub struct Stats {
     /// The archive; absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<ArchiveFigures>,
+    /// The symbol graph; absent when no tree is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graph: Option<GraphFigures>,
     /// Open connections, HTTP and WebSocket.
     pub connections: u64,
     /// Those of `/ws/work`.
@@ -136,6 +139,24 @@ pub struct RouteStats {
     pub statuses: BTreeMap<String, u64>,
     /// From the request's head to the answer's head, milliseconds.
     pub latency_ms: Percentiles,
+}
+
+/// The symbol graph of a source tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GraphFigures {
+    /// Nodes in it.
+    pub nodes: u64,
+    /// Relationships in it.
+    pub relationships: u64,
+    /// Analyses that have ended.
+    pub analyses: u64,
+    /// Analyses that failed, because the tree could not be read, and watchers that did.
+    pub failures: u64,
+    /// Events of the topic `graph` that were put into the feed.
+    pub events: u64,
+    /// How long the last analysis took.
+    pub last_analysis_ms: u64,
 }
 
 /// A list or stream that work is fetched from.

@@ -10,6 +10,7 @@ mod console;
 mod dead_letters;
 pub(crate) mod events;
 pub(crate) mod extract;
+mod graph;
 pub(crate) mod health;
 mod hooks;
 mod lanes;
@@ -70,6 +71,16 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(runs::get))
         .routes(routes!(runs::series))
         .routes(routes!(runs::report))
+        .routes(routes!(graph::find::stats))
+        .routes(routes!(graph::find::search))
+        .routes(routes!(graph::find::node))
+        .routes(routes!(graph::find::related))
+        .routes(routes!(graph::find::category))
+        .routes(routes!(graph::find::files))
+        .routes(routes!(graph::walk::traverse))
+        .routes(routes!(graph::walk::call_chain))
+        .routes(routes!(graph::walk::subgraph))
+        .routes(routes!(graph::admin::reanalyze, graph::admin::latest, graph::admin::cancel))
         .routes(routes!(hooks::github::receive))
         .routes(routes!(admin::drain))
 }

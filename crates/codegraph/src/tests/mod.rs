@@ -1,0 +1,1 @@
+//! The analyzer as a whole: trees in, graphs out.
