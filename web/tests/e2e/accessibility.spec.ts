@@ -3,7 +3,7 @@ import type { Page } from '@playwright/test';
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, open, stage, test } from './console';
 import { PROGRAM } from './gateway';
@@ -12,7 +12,7 @@ let runs = '';
 let run = '';
 const it = stage(async () => {
   runs = await mkdtemp(join(tmpdir(), 'squall-runs-'));
-  return { toml: `[runs]\ndir = "${runs}"\n[graph]\nroot = "src"\n` };
+  return { toml: `[runs]\ndir = "${runs}"\n[graph]\nroot = "${resolve('src')}"\n` };
 });
 test.afterAll(() => rm(runs, { recursive: true, force: true }));
 
