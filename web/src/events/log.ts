@@ -37,7 +37,7 @@ export function toneOf({ event_type }: FeedRecord): string {
 
 /** Fields that say most, in this order; the rest follows as it comes. */
 const FIRST = ['message', 'qualified_name', 'lane', 'kind', 'priority', 'attempt', 'reason', 'detail', 'status', 'state', 'percentage', 'path', 'session'];
-const LEFT_OUT = new Set(['run_id', 'due_at', 'lease_expires_at', 'name', 'start_column', 'end_column', 'end_line']);
+const LEFT_OUT = new Set(['id', 'run_id', 'due_at', 'lease_expires_at', 'name', 'start_column', 'end_column', 'end_line']);
 
 /** The data of a record in one line. */
 export function summary({ data }: FeedRecord): string {

@@ -8,9 +8,10 @@ export const SETTINGS: Settings = {
   outboundAttractionDistribution: false,
   adjustSizes: false,
   edgeWeightInfluence: 1,
-  scalingRatio: 8,
-  strongGravityMode: false,
-  gravity: 1.2,
+  scalingRatio: 24,
+  // Parts that are not connected stay near: they would push the rest out of sight.
+  strongGravityMode: true,
+  gravity: 0.12,
   slowDown: 6,
   barnesHutOptimize: true,
   barnesHutTheta: 0.6,
