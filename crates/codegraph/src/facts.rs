@@ -11,7 +11,7 @@ use crate::names::Name;
 use crate::{Language, Node};
 
 /// The facts of one file. Node 0 is the file's module.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Facts {
     pub(crate) language: Language,
     pub(crate) lines: u32,

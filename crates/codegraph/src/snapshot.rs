@@ -8,35 +8,20 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
-use crate::facts::{Facts, Through};
+use crate::facts::{Facts, Import, Place, Reference, Through};
 use crate::files::{Found, Skipped, Stamp};
 use crate::names::{Name, Names};
-use crate::{Analyzer, Language, SnapshotError, languages};
+use crate::node::node_id;
+use crate::{Analyzer, Language, Node, NodeKind, SnapshotError, Visibility, languages};
 
 /// Changes whenever facts of the same text would be others: with the types here, and with what the languages find.
 const MARK: &[u8; 8] = b"squallg1";
 const HEAD_BYTES: usize = 8 + 4 + 8;
 
-#[derive(Serialize)]
-struct BodyOut<'a> {
-    root: &'a str,
-    settings: u64,
-    names: Vec<Arc<str>>,
-    files: Vec<FileOut<'a>>,
-}
-
-#[derive(Serialize)]
-struct FileOut<'a> {
-    path: &'a str,
-    stamp: Stamp,
-    hash: u64,
-    skipped: Option<&'a Skipped>,
-    facts: Option<Facts>,
-}
-
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Body {
     root: String,
     settings: u64,
@@ -44,13 +29,122 @@ struct Body {
     files: Vec<File>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct File {
     path: Arc<str>,
     stamp: Stamp,
     hash: u64,
     skipped: Option<Skipped>,
-    facts: Option<Facts>,
+    facts: Option<StoredFacts>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredFacts {
+    language: Language,
+    lines: u32,
+    errors: u32,
+    nodes: Vec<StoredNode>,
+    references: Vec<Reference>,
+    imports: Vec<Import>,
+}
+
+/// A node with its place. Its id, path and language follow from the file and what came before.
+#[derive(Serialize, Deserialize)]
+struct StoredNode {
+    kind: NodeKind,
+    place: Place,
+    /// Absent where it is the plain name.
+    qualified_name: Option<Arc<str>>,
+    start_line: u32,
+    start_column: u32,
+    end_line: u32,
+    end_column: u32,
+    complexity: u32,
+    visibility: Option<Visibility>,
+    signature: Option<Arc<str>>,
+}
+
+impl StoredFacts {
+    fn of(facts: &Facts, number: &mut dyn FnMut(Name) -> Name) -> Self {
+        let nodes = facts.nodes.iter().zip(&facts.places);
+        let nodes = nodes.map(|(node, place)| StoredNode {
+            kind: node.kind,
+            place: Place { name: number(place.name), container: number(place.container), ..*place },
+            qualified_name: (node.qualified_name != node.name).then(|| Arc::clone(&node.qualified_name)),
+            start_line: node.start_line,
+            start_column: node.start_column,
+            end_line: node.end_line,
+            end_column: node.end_column,
+            complexity: node.complexity.unwrap_or(0),
+            visibility: node.visibility,
+            signature: node.signature.clone(),
+        });
+        let nodes = nodes.collect();
+        let mut stored = Self {
+            language: facts.language,
+            lines: facts.lines,
+            errors: facts.errors,
+            nodes,
+            references: facts.references.clone(),
+            imports: facts.imports.clone(),
+        };
+        each_name(&mut stored.references, &mut stored.imports, number);
+        stored
+    }
+
+    /// The facts again; none when a number points nowhere. The checksum says that the file is as it was written, not that it
+    /// was written well.
+    fn into_facts(mut self, path: &Arc<str>, names: &[Arc<str>]) -> Option<Facts> {
+        let count = self.nodes.len();
+        let mut sound = count > 0;
+        each_name(&mut self.references, &mut self.imports, &mut |name| {
+            sound &= (name.0 as usize) < names.len();
+            name
+        });
+        sound &= self.references.iter().all(|reference| (reference.source as usize) < count);
+        sound &= self
+            .nodes
+            .iter()
+            .all(|node| (node.place.parent as usize) < count && (node.place.container.0 as usize) < names.len());
+        if !sound {
+            return None;
+        }
+        let mut repeated: HashMap<(NodeKind, Arc<str>), u32> = HashMap::with_capacity(count);
+        let mut nodes = Vec::with_capacity(count);
+        let mut places = Vec::with_capacity(count);
+        for stored in self.nodes {
+            let name = names.get(stored.place.name.0 as usize)?;
+            let qualified_name = stored.qualified_name.unwrap_or_else(|| Arc::clone(name));
+            let number = repeated.entry((stored.kind, Arc::clone(&qualified_name))).or_insert(0);
+            let id = node_id(stored.kind, path, &qualified_name, *number);
+            *number += 1;
+            nodes.push(Arc::new(Node {
+                id,
+                kind: stored.kind,
+                name: Arc::clone(name),
+                qualified_name,
+                path: Arc::clone(path),
+                language: self.language,
+                start_line: stored.start_line,
+                start_column: stored.start_column,
+                end_line: stored.end_line,
+                end_column: stored.end_column,
+                complexity: (stored.complexity > 0).then_some(stored.complexity),
+                visibility: stored.visibility,
+                signature: stored.signature,
+            }));
+            places.push(stored.place);
+        }
+        Some(Facts {
+            language: self.language,
+            lines: self.lines,
+            errors: self.errors,
+            nodes,
+            places,
+            references: self.references,
+            imports: self.imports,
+        })
+    }
 }
 
 impl Analyzer {
@@ -88,20 +182,16 @@ impl Analyzer {
         files.sort_unstable_by(|a, b| a.1.path.cmp(&b.1.path));
         let files = files
             .into_iter()
-            .map(|(source, kept)| FileOut {
-                path: &kept.path,
+            .map(|(source, kept)| File {
+                path: Arc::clone(&kept.path),
                 stamp: kept.stamp,
                 hash: kept.hash,
-                skipped: kept.skipped.as_ref(),
-                facts: source.map(|source| {
-                    let mut facts = source.facts.clone();
-                    each_name(&mut facts, &mut |name| numbers.of(name, &names));
-                    facts
-                }),
+                skipped: kept.skipped.clone(),
+                facts: source.map(|source| StoredFacts::of(&source.facts, &mut |name| numbers.of(name, &names))),
             })
             .collect();
-        let root = self.root().to_string_lossy();
-        let body = BodyOut { root: &root, settings: self.settings(), names: numbers.texts, files };
+        let root = self.root().to_string_lossy().into_owned();
+        let body = Body { root, settings: self.settings(), names: numbers.texts, files };
         // Serialising to memory fails for nothing that is in there; an empty body would be found unusable.
         postcard::to_stdvec(&body).unwrap_or_default()
     }
@@ -122,8 +212,16 @@ impl Analyzer {
         if body.settings != self.settings() {
             return Err(unusable("it was written with other bounds or languages"));
         }
-        if !body.files.iter().all(|file| file.facts.as_ref().is_none_or(|facts| is_sound(facts, body.names.len()))) {
-            return Err(unusable("its numbers point nowhere"));
+        let mut files = Vec::with_capacity(body.files.len());
+        for file in body.files {
+            let facts = match file.facts {
+                Some(stored) => {
+                    let facts = stored.into_facts(&file.path, &body.names);
+                    Some(facts.ok_or_else(|| unusable("its numbers point nowhere"))?)
+                }
+                None => None,
+            };
+            files.push((Found { path: file.path, stamp: file.stamp }, file.hash, file.skipped, facts));
         }
         self.forget_all();
         {
@@ -134,16 +232,12 @@ impl Analyzer {
             }
         }
         self.silently(|this, run| {
-            for file in body.files {
-                let found = Found { path: Arc::clone(&file.path), stamp: file.stamp };
-                match (file.facts, file.skipped) {
-                    (Some(mut facts), _) => {
-                        share(&mut facts, &file.path, &body.names);
-                        this.put_facts(&found, facts, file.hash, run);
-                    }
+            for (found, hash, skipped, facts) in files {
+                match (facts, skipped) {
+                    (Some(facts), _) => this.put_facts(&found, facts, hash, run),
                     (None, Some(why)) => {
-                        let language = languages::by_path(Path::new(&*file.path)).unwrap_or(Language::Rust);
-                        this.put_skipped(&found, language, file.hash, why, run);
+                        let language = languages::by_path(Path::new(&*found.path)).unwrap_or(Language::Rust);
+                        this.put_skipped(&found, language, hash, why, run);
                     }
                     (None, None) => {}
                 }
@@ -199,52 +293,19 @@ impl Renumber {
     }
 }
 
-fn each_name(facts: &mut Facts, change: &mut dyn FnMut(Name) -> Name) {
-    for place in &mut facts.places {
-        place.name = change(place.name);
-        place.container = change(place.container);
-    }
-    for reference in &mut facts.references {
+fn each_name(references: &mut [Reference], imports: &mut [Import], change: &mut dyn FnMut(Name) -> Name) {
+    for reference in references {
         reference.name = change(reference.name);
         match &mut reference.through {
             Through::Own(name) | Through::Named(name) | Through::Typed(name) => *name = change(*name),
             Through::Nothing | Through::Unknown => {}
         }
     }
-    for import in &mut facts.imports {
+    for import in imports {
         import.from.iter_mut().for_each(|name| *name = change(*name));
         for binding in &mut import.names {
             binding.alias = change(binding.alias);
             binding.original = change(binding.original);
-        }
-    }
-}
-
-/// Whether all numbers are of something. The checksum says that the file is as it was written, not that it was written well.
-fn is_sound(facts: &Facts, names: usize) -> bool {
-    let nodes = facts.nodes.len();
-    let mut sound = nodes > 0 && facts.places.len() == nodes;
-    sound &= facts.places.iter().all(|place| (place.parent as usize) < nodes);
-    sound &= facts.references.iter().all(|reference| (reference.source as usize) < nodes);
-    let mut copy = facts.clone();
-    each_name(&mut copy, &mut |name| {
-        sound &= (name.0 as usize) < names;
-        name
-    });
-    sound
-}
-
-/// One text for each path and name, as it was before it was written.
-fn share(facts: &mut Facts, path: &Arc<str>, names: &[Arc<str>]) {
-    for (node, place) in facts.nodes.iter_mut().zip(&facts.places) {
-        let Some(node) = Arc::get_mut(node) else { continue };
-        node.path = Arc::clone(path);
-        if let Some(name) = names.get(place.name.0 as usize) {
-            let plain = node.name == node.qualified_name;
-            node.name = Arc::clone(name);
-            if plain {
-                node.qualified_name = Arc::clone(name);
-            }
         }
     }
 }

@@ -135,6 +135,8 @@ pub(crate) struct Ids {
     pub(crate) vus: GaugeId,
     pub(crate) vus_max: GaugeId,
     pub(crate) recovery_time: TrendId,
+    pub(crate) target_cpu: GaugeId,
+    pub(crate) target_memory_growth: GaugeId,
     pub(crate) ledger: LedgerIds,
 }
 
@@ -228,6 +230,8 @@ impl Ids {
             vus: registry.gauge("vus", &[])?,
             vus_max: registry.gauge("vus_max", &[])?,
             recovery_time: registry.trend("recovery_time", &[])?,
+            target_cpu: registry.gauge("target_cpu", &[])?,
+            target_memory_growth: registry.gauge("target_memory_growth", &[])?,
             ledger: LedgerIds {
                 lost: registry.counter("lost", &[])?,
                 pending: registry.counter("pending", &[])?,
@@ -260,7 +264,7 @@ fn each<T>(
 
 /// Whether it is known only when the load is over, so that it can end no run early.
 pub(crate) fn is_after_load(selector: &str) -> bool {
-    const METRICS: [&str; 2] = ["feed_shortfall", "recovery_time"];
+    const METRICS: [&str; 4] = ["feed_shortfall", "recovery_time", "target_cpu", "target_memory_growth"];
     is_of_ledger(selector) || METRICS.contains(&metric_of(selector))
 }
 

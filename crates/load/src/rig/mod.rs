@@ -1,12 +1,13 @@
 //! What the storm sets up around the target: servers for own gateways, programs of the scenario, fault proxies between all of them;
 //! what is done to these while a run goes on; and the journal of everything that must not be left behind.
 //!
-//! `servers` are processes, `proxies` lie between, `journal` outlives a crash of the storm itself. Which fault is due is decided
+//! `servers` are processes, `sources` a tree for the gateways to read, `proxies` lie between, `journal` outlives a crash of the storm itself. Which fault is due is decided
 //! elsewhere; own gateways have a life of their own (`target::own`).
 
 mod journal;
 mod proxies;
 mod servers;
+mod sources;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -91,6 +92,11 @@ impl Rig {
                 rig.serve(server);
                 scenario.set(section, "url", url);
             }
+        }
+        if let Some(sources) = scenario.sources {
+            let root = rig.dir.path().join("sources");
+            sources::make(&root, sources).map_err(system("making the source tree"))?;
+            scenario.set("graph", "root", root.display().to_string());
         }
         for process in &scenario.process {
             let server = Server::program(process, &log(&process.name)).await.map_err(Error::Target)?;

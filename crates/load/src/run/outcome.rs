@@ -78,6 +78,13 @@ pub(super) fn conclude(mut conductor: Conductor, accounted: Option<Accounted>) -
     for recovery_us in &conductor.peaks.recoveries_us {
         last.trend(conductor.ids.recovery_time, *recovery_us);
     }
+    let (target, _) = conductor.target.usage();
+    if let Some(target) = target {
+        last.set(conductor.ids.target_cpu, target.cpu_avg_percent / f64::from(conductor.record.machine.cores.max(1)));
+    }
+    if let Some(percent) = conductor.target.memory_growth_percent() {
+        last.set(conductor.ids.target_memory_growth, percent);
+    }
     conductor.totals.absorb(&last.take(Tally::new(&registry)));
     conductor.totals.close_second();
 

@@ -109,6 +109,24 @@ impl Proxy {
     }
 }
 
+/// `[sources]`: a tree of Rust files that is made for the run, for the own gateways to read (`graph.root`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Sources {
+    /// How many files, ten in a folder.
+    pub files: u32,
+    /// Functions in each, which call one another.
+    pub functions: u32,
+}
+
+impl Sources {
+    pub(super) fn read(mut section: Section<'_>) -> Result<Self, ScenarioError> {
+        let files = section.whole("files", 1, 100_000)?.ok_or_else(|| section.error("`files` is missing"))?;
+        let functions = section.whole("functions", 1, 1_000)?.unwrap_or(10);
+        section.finish()?;
+        Ok(Self { files: files as u32, functions: functions as u32 })
+    }
+}
+
 fn is_address(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
 }

@@ -9,7 +9,18 @@ macro_rules! texts {
 }
 
 /// Name and text of each.
-const STORMS: [(&str, &str); 6] = texts!("": "demo", "light", "medium", "heavy", "several", "baseline");
+const STORMS: [(&str, &str); 10] = texts!("":
+    "demo",
+    "light",
+    "medium",
+    "heavy",
+    "several",
+    "baseline",
+    "event-storm",
+    "ten-clients",
+    "hundred-clients",
+    "sustained-analysis",
+);
 
 const EXPERIMENTS: [(&str, &str); 13] = texts!("chaos/":
     "redis-latency",

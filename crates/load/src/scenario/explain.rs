@@ -68,6 +68,13 @@ pub fn explain(scenario: &Scenario) -> String {
     if !services.is_empty() {
         let _ = writeln!(text, "\nstarts {} for the own gateways, where no address is given", services.join(" and "));
     }
+    if let Some(sources) = scenario.sources {
+        let (files, functions) = (sources.files, sources.functions);
+        let _ = writeln!(
+            text,
+            "\nmakes a tree of {files} source files, {functions} functions each, for the own gateways to read"
+        );
+    }
     for process in &scenario.process {
         let _ = writeln!(text, "\nstarts {} as {}", process.command.join(" "), process.name);
     }
@@ -96,11 +103,14 @@ mod tests {
     fn says_load_faults_and_promises() {
         for (name, _) in list().into_iter().chain(experiments()) {
             let text = explain(&built_in(name).unwrap());
-            for needle in ["lasts ", "\nload\n", "\nmust hold\n", "98"] {
+            for needle in ["lasts ", "\nload\n", "\nmust hold\n"] {
                 assert!(text.contains(needle), "{name}: {text}");
             }
+            let of_events = ["event-storm", "ten-clients", "hundred-clients", "sustained-analysis"];
+            assert!(text.contains("98") || of_events.contains(&name), "{name} accounts for no task: {text}");
         }
         assert!(explain(&built_in("demo").unwrap()).contains("SIGKILL of the own gateway"));
+        assert!(explain(&built_in("event-storm").unwrap()).contains("makes a tree of 500 source files"));
         let text = explain(&built_in("redis-down").unwrap());
         for needle in [
             "is supposed\n  While Redis is away",

@@ -11,7 +11,7 @@ pub(crate) mod source;
 use std::path::Path;
 use std::time::Duration;
 
-pub use around::{Process, Proxy, Service};
+pub use around::{Process, Proxy, Service, Sources};
 pub use built_in::{built_in, experiments, list};
 pub use explain::explain;
 pub use overrides::Overrides;
@@ -44,6 +44,9 @@ pub struct Scenario {
     /// Servers that are started for the own gateways, where no address is given for them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<Service>,
+    /// A source tree that is made for the own gateways.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Sources>,
     /// Programs that are started before everything else.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub process: Vec<Process>,

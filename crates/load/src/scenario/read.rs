@@ -7,7 +7,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::built_in::names;
 use super::source::{self, Located, Section, Source};
-use super::{Generator, Load, MOST_GATEWAYS, Process, Proxy, Scenario, ScenarioError, Service, Threshold, built_in};
+use super::{
+    Generator, Load, MOST_GATEWAYS, Process, Proxy, Scenario, ScenarioError, Service, Sources, Threshold, built_in,
+};
 use crate::executors::Executor;
 use crate::experiment::Experiment;
 use crate::faults::{self, Deed, Fault, Link, Subject};
@@ -33,6 +35,10 @@ pub(super) fn read(file: &str, text: &str) -> Result<Scenario> {
 
     let gateways = top.whole("gateways", 1, MOST_GATEWAYS.into())?.unwrap_or(1) as u32;
     let services = Service::read_all(&mut top)?;
+    let sources = match top.section("sources")? {
+        Some(section) => Some(Sources::read(section)?),
+        None => base.as_ref().and_then(|base| base.sources),
+    };
     let process = top.sections("process")?.into_iter().map(Process::read).collect::<Result<_>>()?;
     let proxy = top.sections("proxy")?.into_iter().map(Proxy::read).collect::<Result<_>>()?;
 
@@ -91,6 +97,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<Scenario> {
         gateways,
         target,
         services,
+        sources,
         process,
         proxy,
         load,
@@ -182,8 +189,8 @@ fn read_load(mut section: Section<'_>, before: &[Load]) -> Result<Load> {
 
 /// `[target]` holds the sections of `squall.toml`. Which keys those have, the gateway checks when it starts.
 fn read_target(section: Section<'_>, plain: &toml::Table) -> Result<toml::Table> {
-    const SECTIONS: [&str; 10] =
-        ["server", "log", "auth", "store", "feed", "archive", "sessions", "tasks", "lanes", "hooks"];
+    const SECTIONS: [&str; 11] =
+        ["server", "log", "auth", "store", "feed", "archive", "sessions", "tasks", "lanes", "hooks", "graph"];
     const OURS: [(&str, &str); 3] = [("server", "listen"), ("server", "data_dir"), ("store", "key_prefix")];
     for (key, value) in section.entries() {
         if !SECTIONS.contains(&key.value) {
@@ -278,6 +285,12 @@ fn check(source: Source<'_>, scenario: &Scenario) -> Result<()> {
             threshold.metric
         );
         return Err(source.error(0, message));
+    }
+    if scenario.sources.is_some() && scenario.setting("graph", "root").is_some() {
+        return Err(source.error(
+            0,
+            "[sources] makes the tree that the gateway reads, and graph.root names another: leave one of them out",
+        ));
     }
     for fault in &scenario.fault {
         check_place(scenario, &fault.deed).map_err(|message| ScenarioError {

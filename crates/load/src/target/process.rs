@@ -27,7 +27,12 @@ pub(crate) struct Usage {
 pub(crate) struct Samplers {
     each: Vec<Sampler>,
     together: Usage,
+    /// Memory of all of them, sample by sample; a run of a day has some 700 KB of it.
+    rss_bytes: Vec<u64>,
 }
+
+/// Memory is said to grow or not only where there are so many samples.
+const LEAST_SAMPLES: usize = 8;
 
 /// By the gateway's number, from 1.
 type ByNumber<T> = BTreeMap<u32, T>;
@@ -35,7 +40,7 @@ type ByNumber<T> = BTreeMap<u32, T>;
 impl Samplers {
     /// Of gateways with these processes.
     pub(crate) fn new(pids: impl IntoIterator<Item = Option<u32>>) -> Self {
-        Self { each: pids.into_iter().map(Sampler::new).collect(), together: Usage::default() }
+        Self { each: pids.into_iter().map(Sampler::new).collect(), together: Usage::default(), rss_bytes: Vec::new() }
     }
 
     /// The gateway with this index is another process now, or none.
@@ -56,8 +61,15 @@ impl Samplers {
         if let Some(together) = &together {
             self.together.cpu(together.cpu_percent);
             self.together.add(together);
+            self.rss_bytes.push(together.rss_bytes);
         }
         (together, if self.each.len() > 1 { samples } else { ByNumber::new() })
+    }
+
+    /// By how many percent their memory was larger in the last quarter than in the second: the first is for warming up. `None` with too
+    /// few samples.
+    pub(crate) fn memory_growth_percent(&self) -> Option<f64> {
+        growth_percent(&self.rss_bytes)
     }
 
     /// What they used in all, as [`Samplers::sample`].
@@ -115,6 +127,16 @@ impl Sampler {
         };
         Some((stat.utime + stat.stime, sample))
     }
+}
+
+fn growth_percent(samples: &[u64]) -> Option<f64> {
+    let quarter = samples.len() / 4;
+    if samples.len() < LEAST_SAMPLES {
+        return None;
+    }
+    let sum = |samples: &[u64]| samples.iter().map(|bytes| *bytes as f64).sum::<f64>();
+    let (then, last) = (sum(&samples[quarter..2 * quarter]), sum(&samples[samples.len() - quarter..]));
+    (then > 0.0).then(|| ((last / then - 1.0) * 1000.0).round() / 10.0)
 }
 
 /// CPU in percent of one core, with one decimal.
@@ -182,6 +204,14 @@ pub(crate) fn machine(cores: usize, shared_with_target: bool) -> MachineRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_grows_from_the_second_quarter_to_the_last() {
+        assert_eq!(growth_percent(&[1, 1, 100, 100, 5, 5, 150, 150]), Some(50.0));
+        assert_eq!(growth_percent(&[9, 9, 100, 100, 100, 100, 100, 100, 100]), Some(0.0));
+        assert_eq!(growth_percent(&[1; 7]), None);
+        assert_eq!(growth_percent(&[0; 8]), None);
+    }
 
     #[test]
     fn sees_itself_and_nothing_where_nothing_is() {

@@ -73,6 +73,8 @@ pub const BUILT_IN: &[BuiltIn] = &[
     row("dropped_iterations", Counter, Count, "iterations that could not start, because no virtual user was free"),
     row("errors", Counter, Count, "errors of any kind; tag kind"),
     row("reconnects", Counter, Count, "connections made again after a drop"),
+    row("target_cpu", Gauge, Count, "CPU of the own gateways, on average over the run, in percent of all cores of the machine"),
+    row("target_memory_growth", Gauge, Count, "by how many percent the own gateways' memory was larger in the last quarter of the run than in the second"),
     row("vus", Gauge, Count, "virtual users at work"),
     row("vus_max", Gauge, Count, "virtual users that exist"),
     row("data_sent", Counter, Bytes, "bytes sent: bodies of requests, and frames that publish"),
