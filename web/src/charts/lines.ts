@@ -33,6 +33,17 @@ export function stacked(lines: readonly (readonly (number | null)[])[]): (number
   );
 }
 
+/** Distances of marks: of bytes (powers of two), of things that are counted, and of milliseconds. */
+export type Marks = 'bytes' | 'whole' | 'time';
+
+const decimal = Array.from({ length: 12 }, (_, power) => [1, 2, 5].map((it) => it * 10 ** power)).flat();
+
+export const MARKS: Record<Marks, number[]> = {
+  bytes: Array.from({ length: 50 }, (_, power) => 2 ** power),
+  whole: decimal,
+  time: [...decimal.filter((it) => it < 1_000), ...[1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21_600, 86_400, 864_000].map((it) => it * 1_000)],
+};
+
 const STEPS = [1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400];
 
 /** Marks of an axis of seconds, at most `most` of them, at round times. */

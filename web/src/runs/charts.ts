@@ -1,7 +1,7 @@
 // The charts of report.html (crates/report/src/render/html/charts), made of the seconds of a run. Here each second is a
 // point: who looks closer can, and no percentile has to be merged.
 
-import type { Band, Line } from '../charts/lines';
+import type { Band, Line, Marks } from '../charts/lines';
 import { bytes, duration, short } from '../lib/format';
 import { decode, quantile } from './hdr';
 import { metric, type RunRecord, type Second } from './record';
@@ -13,8 +13,7 @@ export interface Chart {
   readonly lines: readonly Line[];
   readonly stack?: boolean;
   readonly log?: boolean;
-  /** In bytes: marks at powers of two. */
-  readonly binary?: boolean;
+  readonly marks?: Marks;
   readonly format: (value: number) => string;
 }
 
@@ -108,7 +107,7 @@ function depth(series: readonly Second[]): Chart | undefined {
     })),
   );
   const shown = lines.filter((line) => line.values.some((it) => it !== null && it > 0));
-  return shown.length === 0 ? undefined : { id: 'depth', title: 'Queue depth', about: 'tasks waiting, by lane and priority', lines: shown, stack: true, format: short };
+  return shown.length === 0 ? undefined : { id: 'depth', title: 'Queue depth', about: 'tasks waiting, by lane and priority', lines: shown, stack: true, marks: 'whole', format: short };
 }
 
 function sessions(series: readonly Second[]): Chart | undefined {
@@ -169,7 +168,7 @@ function processes(
       values: level(series, (it) => it.gateways?.[number] && read(it.gateways[number])),
     })),
   ];
-  return { id, title, about, lines, format, binary: format === bytes };
+  return { id, title, about, lines, format, ...(format === bytes ? { marks: 'bytes' as const } : {}) };
 }
 
 const DISTRIBUTIONS = [
