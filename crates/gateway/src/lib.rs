@@ -7,6 +7,8 @@
 //! - `http`: one file per area; `ws`: workers, producers and subscribers;
 //! - `ingest`: what other programs left in Redis becomes tasks and sessions; `rules` it shares with the webhooks;
 //! - `feed`: every event read once, encoded once, shared by all who follow;
+//! - `graph`: the symbols of a source tree, analysed by a thread of its own, which tells the feed what changed;
+//! - `runs`: the storm's runs that lie in a directory, for the console;
 //! - `metrics`, `health_file`: what it tells of itself;
 //! - `error`: what goes wrong, and the one place where that becomes a status or a close code;
 //! - `weakness`: bugs that a test plants in a debug build, to see that they are found.
