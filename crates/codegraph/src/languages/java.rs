@@ -191,10 +191,7 @@ fn import(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
 fn call(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
     let Some(name) = walk.text_in(node, Field::Name) else { return Flow::Descend };
     let via = walk.child(node, Field::Object).map_or(Via::Nothing, |object| receiver(walk, object));
-    // A bare call is one of the class around, or of one that it is derived from.
-    let via = if matches!(via, Via::Nothing) && !walk.own_type().is_empty() { Via::Own } else { via };
     walk.mention(Manner::Call, name, via, node);
-    // The name of the method is an identifier as well; only what is around it is looked at.
     Flow::Descend
 }
 
@@ -268,7 +265,9 @@ fn annotation(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
 }
 
 fn value(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
-    walk.mention_value(node);
+    if !walk.stands_in(Field::Name) {
+        walk.mention_value(node);
+    }
     Flow::Skip
 }
 
