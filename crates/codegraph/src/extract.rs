@@ -3,6 +3,19 @@
 //! The walk keeps a stack of open scopes. A visitor of a language looks at one node and says what it defines, mentions or
 //! imports; where that belongs follows from the scopes.
 
+#![cfg_attr(
+    not(all(
+        feature = "rust",
+        feature = "python",
+        feature = "vue",
+        feature = "go",
+        feature = "java",
+        feature = "c",
+        feature = "cpp"
+    )),
+    allow(dead_code, unused_variables, reason = "what is used depends on the languages that are built in")
+)]
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,7 +69,7 @@ macro_rules! fields {
 fields! {
     Alias = "alias", Argument = "argument", Arguments = "arguments", Body = "body", Bounds = "bounds",
     Constructor = "constructor", Declarator = "declarator", Function = "function", Interfaces = "interfaces",
-    FieldName = "field", Kind = "kind", Left = "left", List = "list", Macro = "macro", Module = "module",
+    Member = "field", Kind = "kind", Left = "left", List = "list", Macro = "macro", Module = "module",
     ModuleName = "module_name", Name = "name", Object = "object", Operand = "operand", Package = "package",
     Parameters = "parameters", Path = "path", Pattern = "pattern", Property = "property", Receiver = "receiver",
     Right = "right", Scope = "scope", Source = "source", Superclass = "superclass", Superclasses = "superclasses",

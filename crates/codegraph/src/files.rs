@@ -65,6 +65,7 @@ pub enum Skipped {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FileRecord {
     /// Relative to the root, with `/`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub path: Arc<str>,
     /// By its name.
     pub language: Option<Language>,

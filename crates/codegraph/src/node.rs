@@ -117,10 +117,13 @@ pub struct Node {
     /// What it is.
     pub kind: NodeKind,
     /// The plain name: `new`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub name: Arc<str>,
     /// The name with what contains it in the file: `App::new`; separated as the language does it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub qualified_name: Arc<str>,
     /// The file, relative to the root, with `/`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub path: Arc<str>,
     /// The file's language.
     pub language: Language,
@@ -140,6 +143,7 @@ pub struct Node {
     pub visibility: Option<Visibility>,
     /// The declaration without its body, on one line; functions and types.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub signature: Option<Arc<str>>,
 }
 

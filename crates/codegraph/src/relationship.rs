@@ -78,6 +78,7 @@ pub struct Relationship {
     /// 0 to 1.
     pub confidence: f32,
     /// The file that says so, which is the source's.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub path: Arc<str>,
     /// The line there, from 1.
     pub line: u32,

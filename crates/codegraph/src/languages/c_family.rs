@@ -334,7 +334,7 @@ fn call(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
         }
         "field_expression" => {
             let (Some(object), Some(name)) =
-                (walk.child(function, Field::Argument), walk.text_in(function, Field::FieldName))
+                (walk.child(function, Field::Argument), walk.text_in(function, Field::Member))
             else {
                 return Flow::Descend;
             };

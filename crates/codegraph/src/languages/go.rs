@@ -212,12 +212,12 @@ fn call(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
         }
         "selector_expression" => {
             if let (Some(operand), Some(name)) =
-                (walk.child(function, Field::Operand), walk.text_in(function, Field::FieldName))
+                (walk.child(function, Field::Operand), walk.text_in(function, Field::Member))
             {
                 let via = match operand.kind() {
                     "identifier" => Via::Named(walk.text_of(operand)),
                     "selector_expression" => walk
-                        .text_in(operand, Field::FieldName)
+                        .text_in(operand, Field::Member)
                         .and_then(|field| walk.field_type(field))
                         .map_or(Via::Unknown, Via::Typed),
                     _ => Via::Unknown,
@@ -257,7 +257,7 @@ fn selector(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
     match operand {
         Some(operand) if operand.kind() == "identifier" => {
             let package = walk.text_of(operand);
-            let name = walk.text_in(node, Field::FieldName).unwrap_or_default();
+            let name = walk.text_in(node, Field::Member).unwrap_or_default();
             if !is_called && name.starts_with(char::is_uppercase) {
                 walk.mention(Manner::Type, name, Via::Named(package), node);
             }

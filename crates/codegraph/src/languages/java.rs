@@ -206,7 +206,7 @@ fn receiver<'s>(walk: &Walk<'s>, object: Syn<'_>) -> Via<'s> {
             }
         }
         "field_access" => {
-            let field = walk.text_in(object, Field::FieldName).unwrap_or_default();
+            let field = walk.text_in(object, Field::Member).unwrap_or_default();
             match walk.child(object, Field::Object).map(|inner| inner.kind()) {
                 Some("this") => walk.field_type(field).map_or(Via::Unknown, Via::Typed),
                 _ if field.starts_with(char::is_uppercase) => Via::Named(field),
@@ -278,7 +278,7 @@ fn field_access(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
             let name = walk.text_of(object);
             if name.starts_with(char::is_uppercase) {
                 walk.mention(Manner::Type, name, Via::Nothing, object);
-                if let Some(field) = walk.text_in(node, Field::FieldName) {
+                if let Some(field) = walk.text_in(node, Field::Member) {
                     walk.mention(Manner::Type, field, Via::Named(name), node);
                 }
             } else {

@@ -331,8 +331,7 @@ fn callee(walk: &mut Walk<'_>, function: Syn<'_>) {
             }
         }
         "field_expression" => {
-            let (Some(object), Some(name)) =
-                (walk.child(function, Field::Value), walk.child(function, Field::FieldName))
+            let (Some(object), Some(name)) = (walk.child(function, Field::Value), walk.child(function, Field::Member))
             else {
                 return;
             };
@@ -350,7 +349,7 @@ fn receiver<'s>(walk: &Walk<'s>, object: Syn<'_>) -> Via<'s> {
         // A variable; a type is never written here.
         "identifier" => Via::Named(walk.text_of(object)),
         "field_expression" if walk.child(object, Field::Value).is_some_and(|value| value.kind() == "self") => {
-            let of_type = walk.text_in(object, Field::FieldName).and_then(|field| walk.field_type(field));
+            let of_type = walk.text_in(object, Field::Member).and_then(|field| walk.field_type(field));
             of_type.map_or(Via::Unknown, Via::Typed)
         }
         _ => Via::Unknown,
