@@ -15,6 +15,8 @@ export interface Progress {
   readonly status: Run['status'];
   readonly percentage: number;
   readonly message: string;
+  /** Why it failed. */
+  readonly error: string | undefined;
   readonly from_scratch: boolean;
   readonly files_done: number | undefined;
   readonly files_total: number | undefined;
@@ -92,6 +94,7 @@ export const useAnalysis = defineStore('analysis', () => {
           status: 'running',
           percentage: 0,
           message: 'starting',
+          error: undefined,
           from_scratch: data.from_scratch === true,
           files_done: 0,
           files_total: optional(data.files_total),
@@ -106,6 +109,7 @@ export const useAnalysis = defineStore('analysis', () => {
           status: 'running',
           percentage: clamped(Number(data.percentage)),
           message: String(data.message ?? ''),
+          error: undefined,
           from_scratch: progress.value?.from_scratch ?? false,
           files_done: optional(data.files_done),
           files_total: optional(data.files_total),
@@ -119,6 +123,7 @@ export const useAnalysis = defineStore('analysis', () => {
           status: data.status as Run['status'],
           percentage: data.status === 'completed' ? 100 : (progress.value?.percentage ?? 0),
           message: '',
+          error: typeof data.error === 'string' ? data.error : undefined,
           from_scratch: progress.value?.from_scratch ?? false,
           files_done: optional(data.files),
           files_total: optional(data.files),
@@ -165,7 +170,8 @@ function fromRun(run: Run, known: Progress | undefined): Progress {
     run_id: run.run_id,
     status: run.status,
     percentage: run.status === 'completed' ? 100 : Math.max(clamped(run.percentage), before?.percentage ?? 0),
-    message: run.error ?? (ended ? '' : run.message),
+    message: ended ? '' : run.message,
+    error: run.error ?? undefined,
     from_scratch: run.from_scratch,
     files_done: run.files_done,
     files_total: run.files_total,
