@@ -216,12 +216,14 @@ impl Analyzer {
         let files_total = wanted.len();
         (run.tell)(Step::Started { files_total });
         self.unfinished = true;
+        self.graph.write().is_changing = true;
         for path in &gone {
             self.remove(path, &mut run);
         }
         let complete = self.read_all(&wanted, cancel, &mut run);
         self.resolve_all(&mut run);
         run.flush();
+        self.graph.write().is_changing = false;
         // Beyond bounds some files are out; when others go, they may come in.
         self.unfinished = !complete
             || self

@@ -20,7 +20,7 @@ pub enum Error {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The root cannot be read.
-    #[error("the tree {} cannot be read: {source}; is `graph.root` a folder?", root.display())]
+    #[error("the tree {} cannot be read; is graph.root a folder?", root.display())]
     Root {
         /// Which folder.
         root: PathBuf,
@@ -36,7 +36,7 @@ pub enum Error {
         why: String,
     },
     /// The system does not tell of changes.
-    #[error("changes below {} cannot be watched: {source}", root.display())]
+    #[error("changes below {} cannot be watched", root.display())]
     Watch {
         /// Which folder.
         root: PathBuf,

@@ -3,6 +3,19 @@
 //! The walk keeps a stack of open scopes. A visitor of a language looks at one node and says what it defines, mentions or
 //! imports; where that belongs follows from the scopes.
 
+#![cfg_attr(
+    not(all(
+        feature = "rust",
+        feature = "python",
+        feature = "vue",
+        feature = "go",
+        feature = "java",
+        feature = "c",
+        feature = "cpp"
+    )),
+    allow(dead_code, unused_variables, reason = "what is used depends on the languages that are built in")
+)]
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +26,7 @@ use tree_sitter::{Node as Syn, ParseOptions, Parser, Tree};
 
 use crate::facts::{Binding, Facts, Import, Manner, Place, Reference, Through};
 use crate::files::Skipped;
-use crate::languages::{self, GRAMMARS, Grammar};
+use crate::languages::{self, GRAMMARS};
 use crate::names::{Name, Names};
 use crate::node::node_id;
 use crate::{Language, Node, NodeKind, Visibility};
@@ -56,7 +69,7 @@ macro_rules! fields {
 fields! {
     Alias = "alias", Argument = "argument", Arguments = "arguments", Body = "body", Bounds = "bounds",
     Constructor = "constructor", Declarator = "declarator", Function = "function", Interfaces = "interfaces",
-    FieldName = "field", Kind = "kind", Left = "left", List = "list", Macro = "macro", Module = "module",
+    Member = "field", Kind = "kind", Left = "left", List = "list", Macro = "macro", Module = "module",
     ModuleName = "module_name", Name = "name", Object = "object", Operand = "operand", Package = "package",
     Parameters = "parameters", Path = "path", Pattern = "pattern", Property = "property", Receiver = "receiver",
     Right = "right", Scope = "scope", Source = "source", Superclass = "superclass", Superclasses = "superclasses",
@@ -169,7 +182,7 @@ pub(crate) fn extract(
             return Err(Skipped::DoesNotParse { errors: walk.errors.max(1) });
         }
         if let Some(syntax) = languages::syntax(part.grammar) {
-            walk.tree(syntax, &tree, part.grammar);
+            walk.tree(syntax, &tree);
         }
     }
     Ok(walk.finish(names))
@@ -194,6 +207,8 @@ struct Scope {
     /// The function whose complexity counts.
     function: Option<u32>,
     qualified: String,
+    /// What the last `public:` said.
+    access: Option<Visibility>,
     /// Names that are variables here, with their types where these are written.
     variables: Vec<(Local, Local)>,
 }
@@ -269,7 +284,6 @@ pub(crate) struct Walk<'s> {
     language: Language,
     pub(crate) text: &'s str,
     syntax: Option<&'static Syntax>,
-    pub(crate) grammar: Option<Grammar>,
     locals: HashMap<&'s str, Local>,
     local_texts: Vec<&'s str>,
     /// For each name the last node that mentioned it as a value.
@@ -279,6 +293,14 @@ pub(crate) struct Walk<'s> {
     imported: Vec<Imported>,
     scopes: Vec<Scope>,
     opened: bool,
+    /// The field of its parent in which the visited node stands; 0 for none.
+    field: u16,
+    /// Types of fields, by the type that has them.
+    fields: HashMap<(Local, Local), Local>,
+    /// Before this byte everything is given away by an `export`.
+    pub(crate) exported_until: usize,
+    /// Before this byte every variable is declared with `const`.
+    pub(crate) constant_until: usize,
     errors: u32,
 }
 
@@ -289,7 +311,6 @@ impl<'s> Walk<'s> {
             language,
             text,
             syntax: None,
-            grammar: None,
             locals: HashMap::new(),
             local_texts: Vec::new(),
             last_mention: Vec::new(),
@@ -298,6 +319,10 @@ impl<'s> Walk<'s> {
             imported: Vec::new(),
             scopes: Vec::new(),
             opened: false,
+            field: 0,
+            fields: HashMap::new(),
+            exported_until: 0,
+            constant_until: 0,
             errors: 0,
         };
         walk.local("");
@@ -331,9 +356,10 @@ impl<'s> Walk<'s> {
         number
     }
 
-    fn tree(&mut self, syntax: &'static Syntax, tree: &Tree, grammar: Grammar) {
+    fn tree(&mut self, syntax: &'static Syntax, tree: &Tree) {
         self.syntax = Some(syntax);
-        self.grammar = Some(grammar);
+        self.exported_until = 0;
+        self.constant_until = 0;
         self.scopes.clear();
         self.scopes.push(Scope {
             depth: u32::MAX,
@@ -344,6 +370,7 @@ impl<'s> Walk<'s> {
             adopts: NOTHING,
             function: None,
             qualified: String::new(),
+            access: None,
             variables: Vec::new(),
         });
         let mut cursor = tree.walk();
@@ -358,6 +385,7 @@ impl<'s> Walk<'s> {
                 }
                 Some(Rule::Visit(visit)) => {
                     self.opened = false;
+                    self.field = cursor.field_id().map_or(0, |id| id.get());
                     let flow = visit(self, node);
                     if self.opened {
                         // A visitor may open two at once: a type, and its method.
@@ -437,6 +465,11 @@ impl<'s> Walk<'s> {
         self.child(node, field).map(|child| self.text_of(child))
     }
 
+    /// True when the visited node stands in this field of its parent.
+    pub(crate) fn stands_in(&self, field: Field) -> bool {
+        self.field != 0 && self.syntax.is_some_and(|syntax| syntax.fields[field as usize] == self.field)
+    }
+
     /// True directly inside of a type.
     pub(crate) fn in_type(&self) -> bool {
         self.scope().of_type
@@ -467,8 +500,27 @@ impl<'s> Walk<'s> {
     /// One more way through the function.
     pub(crate) fn branch(&mut self) {
         if let Some(function) = self.scope().function {
-            self.defined[function as usize].complexity += 1;
+            let complexity = &mut self.defined[function as usize].complexity;
+            *complexity = complexity.wrapping_add(1);
         }
+    }
+
+    /// One way fewer: of the arms of a `match`, which are counted one by one, the last is what is left.
+    pub(crate) fn join_branches(&mut self) {
+        if let Some(function) = self.scope().function {
+            let complexity = &mut self.defined[function as usize].complexity;
+            *complexity = complexity.wrapping_sub(1);
+        }
+    }
+
+    /// From here on the members of the type are visible to these.
+    pub(crate) fn set_access(&mut self, access: Visibility) {
+        self.top().access = Some(access);
+    }
+
+    /// Who sees the members of the type from here on.
+    pub(crate) fn access(&self) -> Option<Visibility> {
+        self.scope().access
     }
 
     /// A definition; what is inside of its node belongs to it.
@@ -516,6 +568,7 @@ impl<'s> Walk<'s> {
                 _ => outer_function,
             },
             qualified,
+            access: None,
             variables: Vec::new(),
         });
         self.opened = true;
@@ -550,6 +603,7 @@ impl<'s> Walk<'s> {
             adopts: name,
             function,
             qualified,
+            access: None,
             variables: Vec::new(),
         });
         self.opened = true;
@@ -565,21 +619,17 @@ impl<'s> Walk<'s> {
         self.top().variables.push(pair);
     }
 
-    /// The same for what is around the definition that was opened last, such as a field of a type.
+    /// The field that was defined last, with its type if that has a plain name.
     pub(crate) fn variable_outside(&mut self, name: &str, of_type: Option<&str>) {
-        let pair = (self.intern(name), of_type.map_or(NOTHING, |name| self.intern(name)));
-        let outside = self.scopes.len().saturating_sub(2);
-        if let Some(scope) = self.scopes.get_mut(outside) {
-            scope.variables.push(pair);
+        if let Some(of_type) = of_type {
+            self.variable_of_type(name, of_type);
         }
     }
 
     /// A field of the type around, with its type: one that is seen when a method sets it.
     pub(crate) fn variable_of_type(&mut self, name: &str, of_type: &str) {
-        let pair = (self.intern(name), self.intern(of_type));
-        if let Some(scope) = self.scopes.iter_mut().rev().find(|scope| scope.of_type) {
-            scope.variables.push(pair);
-        }
+        let (name, of_type, own) = (self.intern(name), self.intern(of_type), self.scope().own);
+        self.fields.entry((own, name)).or_insert(of_type);
     }
 
     /// A field of the type that is open, with its type if that has a plain name.
@@ -603,7 +653,9 @@ impl<'s> Walk<'s> {
         let through = self.through(via);
         let source = self.scope().node;
         let line = node.start_position().row as u32 + 1;
-        self.mentioned.push(Mentioned { source, of_type: NOTHING, manner, name, through, line });
+        // What stands between the methods of a type, and in the head above them, is said by the type.
+        let of_type = self.scope().adopts;
+        self.mentioned.push(Mentioned { source, of_type, manner, name, through, line });
     }
 
     /// A mention by a type that need not be the one that is open.
@@ -615,7 +667,7 @@ impl<'s> Walk<'s> {
         }
     }
 
-    /// A bare name that stands for a value.
+    /// A bare name that stands for a value; not one that stands where a name is given.
     pub(crate) fn mention_value(&mut self, node: Syn<'_>) {
         let name = self.local(self.text_of(node));
         let source = self.scope().node;
@@ -639,6 +691,12 @@ impl<'s> Walk<'s> {
         let from: Vec<Local> = from.iter().map(|piece| self.intern(piece)).collect();
         let names = names.iter().map(|(alias, original)| (self.intern(alias), self.intern(original))).collect();
         self.imported.push(Imported { from, names, wildcard, line: node.start_position().row as u32 + 1 });
+    }
+
+    /// The node of an import that is an expression of something else.
+    pub(crate) fn import_leaf(&mut self, node: Syn<'_>, name: &str) {
+        let name = clip(name, 200);
+        self.define_leaf(node, Definition { kind: NodeKind::Import, name, visibility: None, body: None });
     }
 
     /// The node of an import statement. What it says is said with [`Walk::import`].
@@ -676,9 +734,8 @@ impl<'s> Walk<'s> {
     /// The written type of a field of the type around.
     pub(crate) fn field_type(&self, name: &str) -> Option<&'s str> {
         let name = *self.locals.get(name)?;
-        let scope = self.scopes.iter().rev().find(|scope| scope.of_type)?;
-        let found = scope.variables.iter().find(|(variable, of_type)| *variable == name && *of_type != NOTHING)?;
-        Some(self.local_texts[found.1 as usize])
+        let found = self.fields.get(&(self.scope().own, name)).filter(|of_type| **of_type != NOTHING)?;
+        Some(self.local_texts[*found as usize])
     }
 
     /// Names come from the text, or are among the few words that a language adds.
@@ -728,7 +785,9 @@ impl<'s> Walk<'s> {
             if defined.kind.is_type() {
                 types.entry(defined.name).or_insert(number as u32);
             }
-            if number > 0 && defined.kind != NodeKind::Import && !defined.member {
+            let is_bare =
+                !defined.member || matches!(self.language.family(), languages::Family::Java | languages::Family::C);
+            if number > 0 && defined.kind != NodeKind::Import && is_bare {
                 known.insert(defined.name);
             }
         }
@@ -747,19 +806,23 @@ impl<'s> Walk<'s> {
             }
         }
 
-        // A value is worth keeping only where the file can say what it is, and is not called there anyway.
+        // A value is worth keeping only where the file can say what it is; and neither it nor a type where the same is said in
+        // a stronger way.
         let mut seen: HashSet<(u32, Manner, Local, LocalThrough)> = HashSet::with_capacity(self.mentioned.len());
-        let mut called: HashSet<(u32, Local)> = HashSet::new();
+        let mut stronger: HashSet<(u32, Local)> = HashSet::new();
         for mentioned in &self.mentioned {
-            if mentioned.manner != Manner::Value && known.contains(&mentioned.name) {
-                called.insert((mentioned.source, mentioned.name));
+            if matches!(mentioned.manner, Manner::Call | Manner::Expand | Manner::Inherit | Manner::Implement) {
+                stronger.insert((mentioned.source, mentioned.name));
             }
         }
         self.mentioned.retain(|mentioned| {
-            let is_value = mentioned.manner == Manner::Value;
             let plain = (mentioned.source, mentioned.name);
-            (!is_value || (known.contains(&mentioned.name) && !called.contains(&plain)))
-                && seen.insert((mentioned.source, mentioned.manner, mentioned.name, mentioned.through))
+            let wanted = match mentioned.manner {
+                Manner::Value => known.contains(&mentioned.name) && !stronger.contains(&plain),
+                Manner::Type => !stronger.contains(&plain),
+                _ => true,
+            };
+            wanted && seen.insert((mentioned.source, mentioned.manner, mentioned.name, mentioned.through))
         });
 
         // All names at once, so that threads seldom wait for each other.

@@ -34,8 +34,10 @@ pub struct Graph {
     /// Functions by complexity: 1 to 5, to 10, to 20, above.
     pub(crate) complexity: [usize; 4],
     version: u64,
-    /// Lists that cost a sort, with the version that they are of.
-    pub(crate) ranked: Mutex<Option<(u64, Arc<Ranked>)>>,
+    /// An analysis is under way.
+    pub(crate) is_changing: bool,
+    /// Lists that cost a sort.
+    pub(crate) ranked: Mutex<Option<Arc<Ranked>>>,
 }
 
 /// A node with its relationships.

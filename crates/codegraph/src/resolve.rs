@@ -294,10 +294,24 @@ impl<'a> Resolver<'a> {
                 *entry = (confidence, line);
             }
         };
-        for (import, imported) in facts.imports.iter().zip(&self.imports) {
-            for target in imported.files.iter().filter(|target| **target != self.file) {
-                let target = Definition { file: *target, node: 0 };
-                put(RelationshipKind::Imports, 0, target, imported.confidence, import.line);
+        for (number, import) in facts.imports.iter().enumerate() {
+            // `from package import module` is an import of the module.
+            let mut of_package = import.names.is_empty();
+            for binding in 0..import.names.len() {
+                let modules = match import.names[binding].original.is_none() {
+                    false if matches!(self.family, Family::Rust | Family::Python) => {
+                        self.module_of((number as u32, binding as u32))
+                    }
+                    _ => SmallVec::new(),
+                };
+                of_package |= modules.is_empty();
+                for file in modules.into_iter().filter(|file| *file != self.file) {
+                    put(RelationshipKind::Imports, 0, Definition { file, node: 0 }, confidence::PATH_END, import.line);
+                }
+            }
+            let imported = &self.imports[number];
+            for file in imported.files.iter().copied().filter(|file| of_package && *file != self.file) {
+                put(RelationshipKind::Imports, 0, Definition { file, node: 0 }, imported.confidence, import.line);
             }
         }
         let mut unresolved = 0;
@@ -387,8 +401,24 @@ impl<'a> Resolver<'a> {
 
     /// Puts those that fit; a single one with the first confidence, a few with the lowest.
     fn take(&mut self, reference: &Reference, list: impl Iterator<Item = Definition>, one: f32) -> bool {
-        let fitting: SmallVec<[Definition; 4]> =
-            list.filter(|found| self.fits(reference, *found)).take(FEW + 1).collect();
+        let is_c = self.family == Family::C;
+        let most = if is_c { MANY } else { FEW + 1 };
+        let mut fitting: SmallVec<[Definition; 4]> =
+            list.filter(|found| self.fits(reference, *found)).take(most).collect();
+        if is_c && fitting.len() > 1 {
+            // A method that is declared in one file and written in another is one.
+            fitting.sort_by_key(|found| {
+                self.index.source(found.file).map(|source| (is_header(&source.path), &source.path, found.node))
+            });
+            let mut seen: SmallVec<[&str; 4]> = SmallVec::new();
+            fitting.retain(|found| {
+                let source = self.index.source(found.file);
+                let name = source.map_or("", |source| &*source.facts.nodes[found.node as usize].qualified_name);
+                let is_new = !seen.contains(&name);
+                seen.push(name);
+                is_new
+            });
+        }
         match fitting.len() {
             0 => false,
             1 => {
@@ -418,6 +448,14 @@ impl<'a> Resolver<'a> {
     fn bare(&mut self, reference: &Reference) {
         if self.in_file(reference) {
             return;
+        }
+        let place = &self.source.facts.places[reference.source as usize];
+        // A method of the type around, or of one that it is derived from.
+        if place.member && reference.manner == Manner::Call && matches!(self.family, Family::Java | Family::C) {
+            self.own(reference, place.container);
+            if !self.found.is_empty() {
+                return;
+            }
         }
         if let Some(alias) = self.aliases.get(&reference.name).copied() {
             // A name that is imported from outside of the tree is nobody's here.
@@ -548,7 +586,10 @@ impl<'a> Resolver<'a> {
         }
         let mut from = import_facts.from.clone();
         from.push(original);
-        self.target(&Import { from, names: Vec::new(), wildcard: false, line: 0 }).files
+        let mut files = self.target(&Import { from, names: Vec::new(), wildcard: false, line: 0 }).files;
+        // Where there is no such module, the way may still lead to the crate.
+        files.retain(|file| self.index.source(*file).is_some_and(|source| source.module == original));
+        files
     }
 
     /// `Through::name`.
@@ -583,7 +624,12 @@ impl<'a> Resolver<'a> {
                 return;
             }
             let inside = self.ask_inside(of_type, reference.name);
-            self.take(reference, inside.iter().copied(), confidence::IMPORTED);
+            if self.take(reference, inside.iter().copied(), confidence::IMPORTED) || modules.is_empty() {
+                return;
+            }
+            // The module passes it on from elsewhere.
+            let (free, file) = (self.ask_free(reference.name), self.file);
+            self.take(reference, free.iter().copied().filter(|found| found.file != file), confidence::ONLY_ONE);
             return;
         }
         let inside = self.ask_inside(through, reference.name);
@@ -610,7 +656,9 @@ impl<'a> Resolver<'a> {
             None => of_type,
         };
         let inside = self.ask_inside(original, reference.name);
-        self.take(reference, inside.iter().copied(), confidence::NEAR);
+        if !self.take(reference, inside.iter().copied(), confidence::NEAR) {
+            self.of_bases(reference, of_type);
+        }
     }
 
     /// `self.name`.
@@ -622,7 +670,12 @@ impl<'a> Resolver<'a> {
         if self.take(reference, inside.iter().copied(), confidence::IMPORTED) {
             return;
         }
-        for base in self.bases.get(&own).cloned().unwrap_or_default() {
+        self.of_bases(reference, own);
+    }
+
+    /// A method of what a type of this file is derived from.
+    fn of_bases(&mut self, reference: &Reference, of_type: Name) {
+        for base in self.bases.get(&of_type).cloned().unwrap_or_default() {
             let inside = self.ask_inside(base, reference.name);
             if self.take(reference, inside.iter().copied(), confidence::NEAR) {
                 return;
@@ -912,6 +965,10 @@ fn fits(manner: Manner, through: Through, kind: NodeKind, family: Family) -> boo
         Manner::Type => !matches!(kind, NodeKind::Import | NodeKind::Module),
         Manner::Value => !matches!(kind, NodeKind::Import | NodeKind::Module | NodeKind::Field),
     }
+}
+
+fn is_header(path: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(_, extension)| extension.starts_with('h'))
 }
 
 fn folder(path: &str) -> &str {

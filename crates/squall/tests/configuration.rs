@@ -15,6 +15,7 @@ const PAGE: &str = "docs/guide/configuration.md";
 const SOURCES: &[(&str, &str)] = &[
     ("gateway", "crates/gateway/src/config.rs"),
     ("store", "crates/store/src/config.rs"),
+    ("codegraph", "crates/codegraph/src/config.rs"),
     ("squall", "crates/squall/src/config/log.rs"),
     ("protocol", "crates/protocol/src/task.rs"),
     ("protocol", "crates/protocol/src/lane.rs"),
@@ -186,7 +187,7 @@ impl Types {
     /// The type that a field's words name, seen from the part where the field stands.
     fn find<'a, T>(&'a self, among: &'a BTreeMap<Name, T>, part: &str, kind: &str) -> Option<(&'a Name, &'a T)> {
         let name = kind.rsplit("::").next().unwrap();
-        let owner = ["store", "protocol"].into_iter().find(|part| kind.contains(part)).unwrap_or(part);
+        let owner = ["store", "protocol", "codegraph"].into_iter().find(|part| kind.contains(part)).unwrap_or(part);
         among
             .get_key_value(&(owner.to_owned(), name.to_owned()))
             .or_else(|| among.iter().find(|((_, other), _)| other == name && name != "Config"))

@@ -28,6 +28,7 @@ pub(super) fn syntax(language: tree_sitter::Language) -> Syntax {
         ("call_expression", call),
         ("new_expression", construct),
         ("base_class_clause", bases),
+        ("access_specifier", access),
         ("type_identifier", type_name),
         ("identifier", value),
         ("qualified_identifier", path),
@@ -113,19 +114,17 @@ fn visibility(walk: &Walk<'_>, node: Syn<'_>) -> Option<Visibility> {
     if !walk.in_type() {
         return Some(if has_word(walk, node, "static") { Visibility::Private } else { Visibility::Public });
     }
-    let mut before = node.prev_named_sibling();
-    while let Some(sibling) = before {
-        if sibling.kind() == "access_specifier" {
-            return Some(match walk.text_of(sibling) {
-                "private" => Visibility::Private,
-                "protected" => Visibility::Protected,
-                _ => Visibility::Public,
-            });
-        }
-        before = sibling.prev_named_sibling();
-    }
-    let closed = node.parent().and_then(|list| list.parent()).is_some_and(|outer| outer.kind() == "class_specifier");
-    Some(if closed { Visibility::Private } else { Visibility::Public })
+    walk.access()
+}
+
+fn access(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
+    let access = match walk.text_of(node) {
+        "private" => Visibility::Private,
+        "protected" => Visibility::Protected,
+        _ => Visibility::Public,
+    };
+    walk.set_access(access);
+    Flow::Skip
 }
 
 fn function(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
@@ -157,11 +156,10 @@ fn declaration(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
             let visibility = visibility(walk, node);
             walk.define_leaf(node, Definition { kind: NodeKind::Method, name: text, visibility, body: None });
         } else if !is_function && !has_word(walk, node, "extern") {
-            let kind = if has_word(walk, node, "const") || has_word(walk, node, "constexpr") {
-                NodeKind::Constant
-            } else {
-                NodeKind::Variable
-            };
+            // `const char *` may point elsewhere.
+            let before_value = walk.text_of(node).split('=').next().unwrap_or_default();
+            let fixed = has_word(walk, node, "const") && !before_value.contains('*');
+            let kind = if fixed || has_word(walk, node, "constexpr") { NodeKind::Constant } else { NodeKind::Variable };
             let visibility = visibility(walk, node);
             walk.define_leaf(node, Definition { kind, name: text, visibility, body: None });
         }
@@ -217,6 +215,7 @@ fn specifier(walk: &mut Walk<'_>, node: Syn<'_>, kind: NodeKind) -> Flow {
     let (_, name) = pieces(walk, name);
     let name = name.split('<').next().unwrap_or(name).trim();
     walk.define(node, Definition { kind, name, visibility: None, body: Some(body) });
+    walk.set_access(if kind == NodeKind::Class { Visibility::Private } else { Visibility::Public });
     Flow::Descend
 }
 
@@ -256,6 +255,7 @@ fn typedef(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
         walk.define_leaf(node, Definition { kind, name, visibility: None, body: None });
     } else {
         walk.define(node, Definition { kind, name, visibility: None, body });
+        walk.set_access(Visibility::Public);
     }
     Flow::Descend
 }
@@ -334,7 +334,7 @@ fn call(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
         }
         "field_expression" => {
             let (Some(object), Some(name)) =
-                (walk.child(function, Field::Argument), walk.text_in(function, Field::FieldName))
+                (walk.child(function, Field::Argument), walk.text_in(function, Field::Member))
             else {
                 return Flow::Descend;
             };
@@ -375,21 +375,23 @@ fn bases(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
 }
 
 fn type_name(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
-    let name = walk.text_of(node);
-    walk.mention(Manner::Type, name, Via::Nothing, node);
+    if !walk.stands_in(Field::Declarator) {
+        let name = walk.text_of(node);
+        walk.mention(Manner::Type, name, Via::Nothing, node);
+    }
     Flow::Skip
 }
 
 fn value(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
-    walk.mention_value(node);
+    if !walk.stands_in(Field::Name) && !walk.stands_in(Field::Declarator) {
+        walk.mention_value(node);
+    }
     Flow::Skip
 }
 
 /// `Type::name` as a type or a value; in a call it has been mentioned as what is called.
 fn path(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
-    let is_called = node.next_sibling().is_some_and(|next| next.kind() == "argument_list");
-    let is_declared = node.parent().is_some_and(|parent| parent.kind().ends_with("_declarator"));
-    if !is_called && !is_declared {
+    if !walk.stands_in(Field::Function) && !walk.stands_in(Field::Declarator) {
         let (before, name) = pieces(walk, node);
         walk.mention(Manner::Type, name, before.map_or(Via::Nothing, Via::Named), node);
     }

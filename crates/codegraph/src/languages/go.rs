@@ -139,13 +139,21 @@ fn variable(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
     local_or(walk, node, NodeKind::Variable)
 }
 
+/// One declaration may have several names.
 fn local_or(walk: &mut Walk<'_>, node: Syn<'_>, kind: NodeKind) -> Flow {
-    if !walk.in_function() {
-        return define(walk, node, kind);
-    }
     let of_type = walk.child(node, Field::Type).and_then(|of_type| type_of(walk, of_type));
-    if let Some(name) = walk.text_in(node, Field::Name) {
-        walk.variable(name, of_type);
+    let mut cursor = node.walk();
+    let names: Vec<_> = node.children_by_field_name("name", &mut cursor).filter(|name| name.is_named()).collect();
+    for name in &names {
+        let name = walk.text_of(*name);
+        let definition = Definition { kind, name, visibility: visibility(name), body: None };
+        if walk.in_function() {
+            walk.variable(name, of_type);
+        } else if names.len() > 1 {
+            walk.define_leaf(node, definition);
+        } else {
+            walk.define(node, definition);
+        }
     }
     Flow::Descend
 }
@@ -204,12 +212,12 @@ fn call(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
         }
         "selector_expression" => {
             if let (Some(operand), Some(name)) =
-                (walk.child(function, Field::Operand), walk.text_in(function, Field::FieldName))
+                (walk.child(function, Field::Operand), walk.text_in(function, Field::Member))
             {
                 let via = match operand.kind() {
                     "identifier" => Via::Named(walk.text_of(operand)),
                     "selector_expression" => walk
-                        .text_in(operand, Field::FieldName)
+                        .text_in(operand, Field::Member)
                         .and_then(|field| walk.field_type(field))
                         .map_or(Via::Unknown, Via::Typed),
                     _ => Via::Unknown,
@@ -236,21 +244,24 @@ fn type_path(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
 }
 
 fn value(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
-    walk.mention_value(node);
+    if !walk.stands_in(Field::Name) {
+        walk.mention_value(node);
+    }
     Flow::Skip
 }
 
 /// `package.Name` as a value; of anything else only the operand is looked at.
 fn selector(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
-    let is_called = node.next_sibling().is_some_and(|next| next.kind() == "argument_list");
+    let is_called = walk.stands_in(Field::Function);
     let operand = walk.child(node, Field::Operand);
     match operand {
         Some(operand) if operand.kind() == "identifier" => {
             let package = walk.text_of(operand);
-            let name = walk.text_in(node, Field::FieldName).unwrap_or_default();
+            let name = walk.text_in(node, Field::Member).unwrap_or_default();
             if !is_called && name.starts_with(char::is_uppercase) {
                 walk.mention(Manner::Type, name, Via::Named(package), node);
             }
+            walk.mention_value(operand);
             Flow::Skip
         }
         _ => Flow::Descend,

@@ -191,10 +191,7 @@ fn import(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
 fn call(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
     let Some(name) = walk.text_in(node, Field::Name) else { return Flow::Descend };
     let via = walk.child(node, Field::Object).map_or(Via::Nothing, |object| receiver(walk, object));
-    // A bare call is one of the class around, or of one that it is derived from.
-    let via = if matches!(via, Via::Nothing) && !walk.own_type().is_empty() { Via::Own } else { via };
     walk.mention(Manner::Call, name, via, node);
-    // The name of the method is an identifier as well; only what is around it is looked at.
     Flow::Descend
 }
 
@@ -209,7 +206,7 @@ fn receiver<'s>(walk: &Walk<'s>, object: Syn<'_>) -> Via<'s> {
             }
         }
         "field_access" => {
-            let field = walk.text_in(object, Field::FieldName).unwrap_or_default();
+            let field = walk.text_in(object, Field::Member).unwrap_or_default();
             match walk.child(object, Field::Object).map(|inner| inner.kind()) {
                 Some("this") => walk.field_type(field).map_or(Via::Unknown, Via::Typed),
                 _ if field.starts_with(char::is_uppercase) => Via::Named(field),
@@ -268,7 +265,9 @@ fn annotation(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
 }
 
 fn value(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
-    walk.mention_value(node);
+    if !walk.stands_in(Field::Name) {
+        walk.mention_value(node);
+    }
     Flow::Skip
 }
 
@@ -279,7 +278,7 @@ fn field_access(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
             let name = walk.text_of(object);
             if name.starts_with(char::is_uppercase) {
                 walk.mention(Manner::Type, name, Via::Nothing, object);
-                if let Some(field) = walk.text_in(node, Field::FieldName) {
+                if let Some(field) = walk.text_in(node, Field::Member) {
                     walk.mention(Manner::Type, field, Via::Named(name), node);
                 }
             } else {

@@ -31,6 +31,7 @@ pub(super) fn syntax() -> Syntax {
             ("type", annotation),
             ("identifier", value),
             ("attribute", attribute),
+            ("match_statement", match_statement),
             ("case_clause", case),
         ],
         &[
@@ -225,10 +226,14 @@ fn keyword_argument(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
     Flow::Descend
 }
 
-fn case(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
-    if node.next_named_sibling().is_some_and(|next| next.kind() == "case_clause") {
-        walk.branch();
-    }
+fn case(walk: &mut Walk<'_>, _: Syn<'_>) -> Flow {
+    walk.branch();
+    Flow::Descend
+}
+
+/// The last case is what is left.
+fn match_statement(walk: &mut Walk<'_>, _: Syn<'_>) -> Flow {
+    walk.join_branches();
     Flow::Descend
 }
 
@@ -261,7 +266,9 @@ fn attribute(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
 }
 
 fn value(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
-    walk.mention_value(node);
+    if !walk.stands_in(Field::Name) {
+        walk.mention_value(node);
+    }
     Flow::Skip
 }
 

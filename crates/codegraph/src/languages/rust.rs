@@ -36,6 +36,7 @@ pub(super) fn syntax() -> Syntax {
             ("closure_parameters", closure_parameters),
             ("for_expression", loop_variable),
             ("let_condition", bound_pattern),
+            ("match_expression", match_expression),
             ("match_arm", arm),
             ("type_identifier", type_name),
             ("identifier", value),
@@ -330,8 +331,7 @@ fn callee(walk: &mut Walk<'_>, function: Syn<'_>) {
             }
         }
         "field_expression" => {
-            let (Some(object), Some(name)) =
-                (walk.child(function, Field::Value), walk.child(function, Field::FieldName))
+            let (Some(object), Some(name)) = (walk.child(function, Field::Value), walk.child(function, Field::Member))
             else {
                 return;
             };
@@ -349,7 +349,7 @@ fn receiver<'s>(walk: &Walk<'s>, object: Syn<'_>) -> Via<'s> {
         // A variable; a type is never written here.
         "identifier" => Via::Named(walk.text_of(object)),
         "field_expression" if walk.child(object, Field::Value).is_some_and(|value| value.kind() == "self") => {
-            let of_type = walk.text_in(object, Field::FieldName).and_then(|field| walk.field_type(field));
+            let of_type = walk.text_in(object, Field::Member).and_then(|field| walk.field_type(field));
             of_type.map_or(Via::Unknown, Via::Typed)
         }
         _ => Via::Unknown,
@@ -451,12 +451,17 @@ fn bound_pattern(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
     Flow::Descend
 }
 
-/// Each arm but the last is one more way; `_` is what is left.
 fn arm(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
-    if node.next_named_sibling().is_some_and(|next| next.kind() == "match_arm") {
-        walk.branch();
-    }
+    walk.branch();
     bound_pattern(walk, node)
+}
+
+fn match_expression(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
+    // One without arms has no way through at all.
+    if walk.child(node, Field::Body).is_some_and(|body| body.named_child_count() > 0) {
+        walk.join_branches();
+    }
+    Flow::Descend
 }
 
 fn type_name(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
@@ -475,16 +480,15 @@ fn type_path(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
 }
 
 fn value(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
-    walk.mention_value(node);
+    if !walk.stands_in(Field::Name) && !walk.stands_in(Field::Macro) {
+        walk.mention_value(node);
+    }
     Flow::Skip
 }
 
 /// `Type::CONSTANT`, `module::function`; in a call it has been mentioned as what is called.
 fn path(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
-    let is_called = node
-        .parent()
-        .is_some_and(|parent| matches!(parent.kind(), "call_expression" | "generic_function" | "macro_invocation"))
-        && node.next_sibling().is_some_and(|next| matches!(next.kind(), "arguments" | "type_arguments" | "!"));
+    let is_called = walk.stands_in(Field::Function) || walk.stands_in(Field::Macro);
     if let Some(path) = walk.child(node, Field::Path) {
         let via = via_path(walk, path);
         if !is_called && let Some(name) = walk.text_in(node, Field::Name) {

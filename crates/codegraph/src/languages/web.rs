@@ -27,6 +27,7 @@ pub(super) fn syntax(language: tree_sitter::Language) -> Syntax {
         ("public_field_definition", field),
         ("field_definition", field),
         ("property_signature", field),
+        ("lexical_declaration", declaration),
         ("variable_declarator", variable),
         ("required_parameter", parameter),
         ("optional_parameter", parameter),
@@ -81,17 +82,8 @@ fn visibility(walk: &Walk<'_>, node: Syn<'_>) -> Option<Visibility> {
         let private = walk.text_in(node, Field::Name).is_some_and(|name| name.starts_with('#'));
         return Some(if private { Visibility::Private } else { Visibility::Public });
     }
-    let mut outer = node.parent();
-    while let Some(parent) = outer {
-        match parent.kind() {
-            "export_statement" => return Some(Visibility::Public),
-            "lexical_declaration" | "variable_declaration" | "ambient_declaration" | "expression_statement" => {
-                outer = parent.parent()
-            }
-            _ => break,
-        }
-    }
-    Some(Visibility::Private)
+    let exported = node.start_byte() < walk.exported_until;
+    Some(if exported { Visibility::Public } else { Visibility::Private })
 }
 
 fn define(walk: &mut Walk<'_>, node: Syn<'_>, kind: NodeKind) -> Flow {
@@ -168,6 +160,13 @@ fn field(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
     Flow::Descend
 }
 
+fn declaration(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
+    if walk.text_in(node, Field::Kind) == Some("const") {
+        walk.constant_until = node.end_byte();
+    }
+    Flow::Descend
+}
+
 fn variable(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
     let (Some(name), value) = (walk.child(node, Field::Name), walk.child(node, Field::Value)) else {
         return Flow::Descend;
@@ -185,10 +184,10 @@ fn variable(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
         walk.variable(text, of_type);
         return required(walk, node, name, value);
     }
-    if function.is_none() {
-        required(walk, node, name, value);
+    if required(walk, node, name, value) == Flow::Skip {
+        return Flow::Skip;
     }
-    let constant = node.parent().and_then(|parent| walk.text_in(parent, Field::Kind)) == Some("const");
+    let constant = node.start_byte() < walk.constant_until;
     let kind = match function {
         Some(_) => NodeKind::Function,
         None if constant => NodeKind::Constant,
@@ -226,7 +225,8 @@ fn required(walk: &mut Walk<'_>, node: Syn<'_>, name: Syn<'_>, value: Option<Syn
         }
     }
     walk.import(node, &pieces, &names, false);
-    Flow::Descend
+    walk.import_leaf(node, path);
+    Flow::Skip
 }
 
 fn written_type<'s>(walk: &Walk<'s>, node: Syn<'_>) -> Option<&'s str> {
@@ -353,7 +353,10 @@ fn import(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
 
 /// `export … from "path"` imports; what it passes on is not followed.
 fn export(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
-    let Some(source) = walk.text_in(node, Field::Source) else { return Flow::Descend };
+    let Some(source) = walk.text_in(node, Field::Source) else {
+        walk.exported_until = node.end_byte();
+        return Flow::Descend;
+    };
     let path = source.trim_matches(['"', '\'']);
     let pieces: Vec<_> = path.split('/').collect();
     let mut cursor = node.walk();
@@ -493,6 +496,8 @@ fn type_path(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
 }
 
 fn value(walk: &mut Walk<'_>, node: Syn<'_>) -> Flow {
-    walk.mention_value(node);
+    if !walk.stands_in(Field::Name) {
+        walk.mention_value(node);
+    }
     Flow::Skip
 }

@@ -1,6 +1,7 @@
 //! Where a program is entered, what holds it together, and where it ends.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,7 @@ use super::Window;
 use crate::analyzer::is_linked;
 use crate::graph::Slot;
 use crate::node::words;
-use crate::{Graph, Node};
+use crate::{Graph, Node, NodeId};
 
 words!(
     /// A part that functions, methods and types play.
@@ -49,17 +50,20 @@ pub struct Categories {
     pub total: usize,
 }
 
-/// Lists that cost a sort, made once for each version of a graph.
+/// Lists that cost a sort, made once for each version of a graph; while it is changing, once a second.
 pub(crate) struct Ranked {
-    entry_points: Vec<Slot>,
-    hubs: Vec<Slot>,
-    leaves: Vec<Slot>,
+    version: u64,
+    made: Instant,
+    entry_points: Vec<NodeId>,
+    hubs: Vec<NodeId>,
+    leaves: Vec<NodeId>,
     /// The most complex functions.
-    pub(crate) top_functions: Vec<Slot>,
-    /// The most connected nodes of any kind but modules and imports.
-    pub(crate) most_connected: Vec<Slot>,
+    pub(crate) top_functions: Vec<NodeId>,
+    /// Functions, methods and types, the most connected first.
+    pub(crate) most_connected: Vec<NodeId>,
 }
 
+const STALE_AFTER: Duration = Duration::from_secs(1);
 const TOP_FUNCTIONS: usize = 10;
 
 impl Ranked {
@@ -78,10 +82,12 @@ impl Ranked {
         };
         let mut linked = all(&|node| is_linked(node.kind));
         linked.sort_by_cached_key(|slot| (std::cmp::Reverse(degree(slot)), place(slot)));
-        let entry_points = linked.iter().copied().filter(|slot| graph.kept(*slot).in_degree == 0).collect();
-        let leaves = linked.iter().copied().filter(|slot| graph.kept(*slot).out_degree == 0).collect();
+        let ids =
+            |slots: &mut dyn Iterator<Item = &Slot>| slots.map(|slot| graph.kept(*slot).node.id).collect::<Vec<_>>();
+        let entry_points = ids(&mut linked.iter().filter(|slot| graph.kept(**slot).in_degree == 0));
+        let leaves = ids(&mut linked.iter().filter(|slot| graph.kept(**slot).out_degree == 0));
         let connected = linked.iter().take_while(|slot| degree(slot) > 0).count();
-        let hubs = linked[..connected.min(linked.len().div_ceil(4))].to_vec();
+        let hubs = ids(&mut linked[..connected.min(linked.len().div_ceil(4))].iter());
         let mut top_functions = all(&|node| node.complexity.is_some());
         let complexity =
             |slot: &Slot| (std::cmp::Reverse(graph.kept(*slot).node.complexity), graph.kept(*slot).node.id);
@@ -90,19 +96,22 @@ impl Ranked {
             top_functions.truncate(TOP_FUNCTIONS);
         }
         top_functions.sort_unstable_by_key(complexity);
-        Self { entry_points, most_connected: linked, hubs, leaves, top_functions }
+        let (top_functions, most_connected) = (ids(&mut top_functions.iter()), ids(&mut linked.iter()));
+        let (version, made) = (graph.version(), Instant::now());
+        Self { version, made, entry_points, hubs, leaves, top_functions, most_connected }
     }
 }
 
 impl Graph {
-    /// The lists of this version of the graph.
+    /// The lists of this version of the graph, or, while it is changing, of a second ago at most: then nodes may be gone.
     pub(crate) fn ranked(&self) -> Arc<Ranked> {
         let mut ranked = self.ranked.lock();
         match &*ranked {
-            Some((version, lists)) if *version == self.version() => Arc::clone(lists),
+            Some(lists) if lists.version == self.version() => Arc::clone(lists),
+            Some(lists) if self.is_changing && lists.made.elapsed() < STALE_AFTER => Arc::clone(lists),
             _ => {
                 let lists = Arc::new(Ranked::of(self));
-                *ranked = Some((self.version(), Arc::clone(&lists)));
+                *ranked = Some(Arc::clone(&lists));
                 lists
             }
         }
@@ -118,9 +127,9 @@ pub fn categories(graph: &Graph, category: Category, window: Window) -> Categori
         Category::Hubs => &ranked.hubs,
         Category::Leaves => &ranked.leaves,
     };
-    let items = window.of(list).iter().map(|slot| {
-        let kept = graph.kept(*slot);
-        CategoryItem { node: Arc::clone(&kept.node), in_degree: kept.in_degree, out_degree: kept.out_degree }
+    let items = window.of(list).iter().filter_map(|id| {
+        let kept = graph.kept(graph.slot(*id)?);
+        Some(CategoryItem { node: Arc::clone(&kept.node), in_degree: kept.in_degree, out_degree: kept.out_degree })
     });
     Categories { category, items: items.collect(), next: window.next(list.len()), total: list.len() }
 }

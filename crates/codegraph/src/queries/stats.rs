@@ -67,7 +67,7 @@ pub fn stats(graph: &Graph) -> Stats {
         files: graph.files.len() - graph.skipped,
         skipped_files: graph.skipped,
         complexity: Complexity { low, moderate, high, very_high },
-        top_functions: graph.ranked().top_functions.iter().map(|slot| Arc::clone(&graph.kept(*slot).node)).collect(),
+        top_functions: graph.ranked().top_functions.iter().filter_map(|id| graph.node(*id).cloned()).collect(),
         unresolved: graph.unresolved(),
     }
 }

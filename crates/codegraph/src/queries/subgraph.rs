@@ -57,7 +57,8 @@ pub fn subgraph(graph: &Graph, query: &SubgraphQuery) -> Option<Subgraph> {
         None => {
             let ranked = graph.ranked();
             let shown = limit.min(ranked.most_connected.len());
-            (ranked.most_connected[..shown].to_vec(), shown < ranked.most_connected.len())
+            let slots = ranked.most_connected[..shown].iter().filter_map(|id| graph.slot(*id));
+            (slots.collect(), shown < ranked.most_connected.len())
         }
     };
     let shown: HashSet<Slot> = slots.iter().copied().collect();

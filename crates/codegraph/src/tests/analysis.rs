@@ -179,5 +179,5 @@ fn a_cancelled_analysis_leaves_what_it_told_and_the_next_one_goes_on() {
 fn a_root_that_is_not_there_is_an_error() {
     let config = Config { root: "/nowhere/at/all".into(), ..Config::default() };
     let error = crate::Analyzer::new(config).err().unwrap().to_string();
-    assert!(error.starts_with("the tree /nowhere/at/all cannot be read: "), "{error}");
+    assert!(error.starts_with("the tree /nowhere/at/all cannot be read; is graph.root a folder?"), "{error}");
 }

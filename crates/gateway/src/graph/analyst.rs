@@ -15,8 +15,8 @@ use super::run::{Run, Status};
 use super::tell::Teller;
 use super::{Service, Wake};
 
-/// What is known of the tree is written so long after it changed, and when the gateway stops. A gateway that is killed before
-/// tells a few changes twice after its next start.
+/// What is known of the tree is written so long after it changed, and when the gateway stops. Before a change is told the former
+/// snapshot goes: a gateway that is killed in between cannot know what it had told, and tells everything from scratch.
 const SAVE_AFTER: Duration = Duration::from_secs(10);
 /// How often the watching thread looks whether it is over.
 const LOOK: Duration = Duration::from_millis(200);
@@ -29,6 +29,8 @@ pub(super) struct Analyst {
     snapshot: PathBuf,
     /// There is something that the snapshot does not say, since then.
     unsaved: Option<Instant>,
+    /// Nothing is known yet of what readers know: the next analysis is from scratch, whatever is asked for.
+    void: bool,
 }
 
 #[derive(Serialize)]
@@ -72,13 +74,13 @@ impl Analyst {
         // Of this feed: another one was not told what this graph is.
         let snapshot = dir.join(format!("graph-{}.snapshot", store.epoch()));
         let teller = Teller::new(Arc::clone(&service), store);
-        Self { service, analyzer, teller, snapshot, unsaved: None }
+        Self { service, analyzer, teller, snapshot, unsaved: None, void: true }
     }
 
     /// Analyses what changed since the last time, and then whatever there is to do, until it is told to stop.
     pub(super) fn run(mut self, inbox: &Receiver<Wake>) {
-        let how = self.load();
-        self.analyze(Run::new(how == How::FromScratch, false), None);
+        self.void = !self.load();
+        self.analyze(Run::new(false, false), None);
         while !self.service.is_stopping() {
             let next = self.service.runs.lock().next.take();
             if let Some(run) = next {
@@ -106,24 +108,16 @@ impl Analyst {
         }
     }
 
-    /// What was known at the last end; without that everything is void.
-    fn load(&mut self) -> How {
+    /// Reads what was known at the last end; false when that is nothing.
+    fn load(&mut self) -> bool {
         let others = |name: &str| name.starts_with("graph-") && name.ends_with(".snapshot");
         for entry in self.snapshot.parent().and_then(|dir| dir.read_dir().ok()).into_iter().flatten().flatten() {
             if entry.path() != self.snapshot && entry.file_name().to_str().is_some_and(others) {
                 let _ = std::fs::remove_file(entry.path());
             }
         }
-        if !self.snapshot.exists() {
-            return How::FromScratch;
-        }
-        match self.analyzer.load(&self.snapshot) {
-            Ok(()) => How::Changed,
-            Err(error) => {
-                tracing::warn!("{error}");
-                How::FromScratch
-            }
-        }
+        self.snapshot.exists()
+            && self.analyzer.load(&self.snapshot).inspect_err(|error| tracing::warn!("{error}")).is_ok()
     }
 
     fn save(&mut self) {
@@ -138,14 +132,18 @@ impl Analyst {
 
     /// One analysis, from its first event to its last.
     fn analyze(&mut self, mut run: Run, paths: Option<&[PathBuf]>) {
-        let Self { service, analyzer, teller, unsaved, .. } = self;
+        run.from_scratch |= self.void;
+        let Self { service, analyzer, teller, snapshot, unsaved, .. } = self;
         service.cancel.store(service.is_stopping(), Ordering::Release);
         "finding files".clone_into(&mut run.message);
         service.runs.lock().current = Some(run.clone());
         let run_id = run.run_id;
         let mut told_progress = run.asked || paths.is_none();
         let mut tell = |step: Step| match step {
-            Step::Reset => teller.event("graph_reset", "graph".to_owned(), &Reset { run_id, root: &service.root }),
+            Step::Reset => {
+                differs(snapshot, unsaved);
+                teller.event("graph_reset", "graph".to_owned(), &Reset { run_id, root: &service.root });
+            }
             Step::Started { files_total } => {
                 let files_total = files_total as u64;
                 note(service, |run| run.files_total = files_total);
@@ -165,15 +163,13 @@ impl Analyst {
                 });
             }
             Step::Changes(changes) => {
-                unsaved.get_or_insert_with(Instant::now);
+                differs(snapshot, unsaved);
                 teller.changes(changes);
             }
         };
         let how = if run.from_scratch { How::FromScratch } else { How::Changed };
         let analysis = analyzer.analyze(how, paths, &service.cancel, &mut tell);
-        if run.from_scratch {
-            unsaved.get_or_insert_with(Instant::now);
-        }
+        self.void &= analysis.is_err();
         self.conclude(run_id, analysis, told_progress);
     }
 
@@ -184,8 +180,9 @@ impl Analyst {
             Ok(Analysis { status: Ending::Completed, .. }) => Status::Completed,
             Ok(Analysis { status: Ending::Cancelled, .. }) => Status::Cancelled,
             Err(error) => {
-                tracing::warn!("{error}");
-                run.message = error.to_string();
+                let why = with_causes(error);
+                tracing::warn!("{why}");
+                run.error = Some(why);
                 service.figures.failures.fetch_add(1, Ordering::Relaxed);
                 Status::Failed
             }
@@ -214,7 +211,7 @@ impl Analyst {
             duration_ms,
             files,
             skipped,
-            error: (status == Status::Failed).then_some(&*run.message),
+            error: run.error.as_deref(),
         };
         self.teller.event("analysis_completed", run_id.to_string(), &completed);
         self.teller.flush();
@@ -225,6 +222,23 @@ impl Analyst {
         service.runs.lock().last = Some(run.clone());
         if asked {
             service.asked_ended.send_replace(Some(run));
+        }
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string);
+    [error.to_string()].into_iter().chain(causes).collect::<Vec<_>>().join(": ")
+}
+
+/// From here on readers know more than the snapshot says.
+fn differs(snapshot: &Path, unsaved: &mut Option<Instant>) {
+    if unsaved.is_none() {
+        *unsaved = Some(Instant::now());
+        if let Err(error) = std::fs::remove_file(snapshot)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "{} cannot be removed, and a gateway that is killed now will believe it", snapshot.display());
         }
     }
 }
@@ -248,8 +262,12 @@ pub(super) fn watch(service: Arc<Service>, mut watcher: Watcher) {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::error!(%error, "the tree is watched no more; POST /api/graph/admin/reanalyze still works");
+                    let why = with_causes(&error);
+                    tracing::error!(
+                        "{why}; the tree is watched no more, and POST /api/graph/admin/reanalyze still works"
+                    );
                     service.figures.failures.fetch_add(1, Ordering::Relaxed);
+                    *service.unwatched.lock() = Some(why);
                     return;
                 }
             }

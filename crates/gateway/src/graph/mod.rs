@@ -38,6 +38,8 @@ pub(crate) struct Service {
     cancel: AtomicBool,
     stop: AtomicBool,
     wake: SyncSender<Wake>,
+    /// Why the tree is watched no more.
+    unwatched: Mutex<Option<String>>,
     figures: Figures,
 }
 
@@ -91,6 +93,7 @@ impl Service {
             cancel: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             wake,
+            unwatched: Mutex::default(),
             figures: Figures::default(),
         };
         Ok((Arc::new(service), Prepared { analyzer, watcher, inbox }))
@@ -179,6 +182,15 @@ impl Service {
         runs.last = Some(cancelled.clone());
         self.asked_ended.send_replace(Some(cancelled.clone()));
         Some(cancelled)
+    }
+
+    /// For `/health`: what it is at, or why it is not what is on disk.
+    pub(crate) fn health(&self) -> Result<String, String> {
+        if let Some(why) = &*self.unwatched.lock() {
+            return Err(format!("{why}; the tree is watched no more"));
+        }
+        let failed = self.runs.lock().last.as_ref().and_then(|run| run.error.clone());
+        failed.map_or_else(|| Ok(format!("reads {}", self.root)), Err)
     }
 
     /// For `/v1/metrics`.

@@ -41,6 +41,9 @@ pub(crate) struct Run {
     pub(crate) percentage: f32,
     /// What it is at, or how it ended.
     pub(crate) message: String,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
     /// Files that were looked at.
     pub(crate) files_done: u64,
     /// Of so many.
@@ -65,6 +68,7 @@ impl Run {
             elapsed_seconds: 0.0,
             percentage: 0.0,
             message: "waiting for its turn".to_owned(),
+            error: None,
             files_done: 0,
             files_total: 0,
             total_nodes: 0,
@@ -85,7 +89,8 @@ impl Run {
         let message = match status {
             Status::Completed => "completed".to_owned(),
             Status::Cancelled => "cancelled".to_owned(),
-            Status::Running | Status::Failed => self.message.clone(),
+            Status::Failed => "failed".to_owned(),
+            Status::Running => self.message.clone(),
         };
         Self { status, message, ..self.now() }
     }

@@ -61,6 +61,14 @@ pub(crate) async fn check(app: &App) -> Health {
         }
         dependencies.insert("archive".to_owned(), archive);
     }
+    if let Some(graph) = &app.graph {
+        let asked = Instant::now();
+        let (ok, detail) = graph.health().map_or_else(|why| (false, why), |detail| (true, detail));
+        if !ok {
+            lost.push("graph".into());
+        }
+        dependencies.insert("graph".to_owned(), Dependency { ok, checked_in_ms: since_ms(asked), detail });
+    }
     #[cfg(debug_assertions)]
     lost.retain(|_| !planted(Weakness::Rosy));
     let status = if app.draining.is_cancelled() {

@@ -196,14 +196,16 @@ async fn a_restart_tells_only_what_changed_meanwhile() {
     reader.ended(&gateway).await;
     assert_eq!((reader.told[0].0.as_str(), reader.names("node_added")), ("analysis_started", vec!["meanwhile"]));
     reader.agrees(&gateway).await;
-    // One that is killed may tell something again, but nothing is left out.
+    // One that is killed does not know what it had told, and tells everything.
     write(dir.path(), 4, "fn killed() {}\n");
     reanalyze(&gateway, "?wait=true").await;
+    reader.ended(&gateway).await;
     gateway.kill().await.unwrap();
     fs::remove_file(dir.path().join("part_1.rs")).unwrap();
     gateway.restart(false).await.unwrap();
     reader.ended(&gateway).await;
-    assert!(reader.names("node_deleted").contains(&"work_1"), "{:?}", reader.told);
+    assert_eq!(reader.told[0].0, "graph_reset");
+    assert!(!reader.nodes.values().any(|node| node["name"] == "work_1"));
     reader.agrees(&gateway).await;
 }
 

@@ -1,7 +1,7 @@
 //! Events of the topic `graph` once more, for programs that read Redis and not the gateway: a stream whose ids are the feed's offsets
 //! (`<offset>-0`), and a channel. The feed is the truth, and this follows it: what a gateway that died had still to write, the next
-//! announcement finds in the feed. An id that is there already is refused by Redis, so nothing is in the stream twice; the channel
-//! repeats nothing, and what nobody heard is gone.
+//! announcement finds in the feed. An id that is there already is refused by Redis, so nothing is in the stream twice; what is published
+//! on the channel and nobody heard is gone. A stream that somebody else wrote is left alone.
 
 use std::sync::atomic::Ordering;
 
@@ -31,8 +31,14 @@ pub(super) async fn write(shared: &Shared, connection: &mut ConnectionManager, a
     let written = written.await;
     shared.mirrored.store(written.is_ok(), Ordering::Release);
     if let Err(error) = written {
-        tracing::warn!(%error, "the stream {} is behind; the next event of the graph mends it", store.graph_events);
+        // Once, and not with each batch.
+        if shared.mirror_failed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tracing::warn!(%error, "the stream {} is behind; it is tried again with every event of the graph", store.graph_events);
+        return;
     }
+    shared.mirror_failed.store(false, Ordering::Release);
 }
 
 /// Appends what the feed has of the topic beyond the stream's end, up to an offset.
@@ -42,12 +48,13 @@ async fn catch_up(shared: &Shared, connection: &mut ConnectionManager, to: u64) 
     let epoch = shared.epoch.to_string();
     let mut after = 0;
     if let Some((id, fields)) = last.into_iter().next() {
-        if fields.iter().any(|(name, value)| name == "epoch" && *value == epoch) {
-            after = feed::last_offset(&id).unwrap_or(0);
-        } else {
-            tracing::warn!("the stream {stream} tells of another store, and begins anew");
-            let _: () = connection.del(stream).await?;
+        if !fields.iter().any(|(name, value)| name == "epoch" && *value == epoch) {
+            let why = format!(
+                "{stream} is a stream of another store, or of somebody else: delete it, or name another in store.graph_events"
+            );
+            return Err((redis::ErrorKind::Client, "it is not written", why).into());
         }
+        after = feed::last_offset(&id).unwrap_or(0);
     }
     while after < to {
         let slice = feed::read(connection, &shared.prefix, shared.epoch, to, after, READ_LIMIT).await?;

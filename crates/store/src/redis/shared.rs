@@ -44,6 +44,8 @@ pub(super) struct Shared {
     pub(super) full: AtomicBool,
     /// The stream for other programs has all that the feed has.
     pub(super) mirrored: AtomicBool,
+    /// That it could not be written was said.
+    pub(super) mirror_failed: AtomicBool,
     /// What Redis promises, in words.
     pub(super) promise: Mutex<String>,
     pub(super) stop: CancellationToken,
@@ -68,6 +70,7 @@ impl Shared {
             down: Mutex::new(None),
             full: AtomicBool::new(false),
             mirrored: AtomicBool::new(false),
+            mirror_failed: AtomicBool::new(false),
             promise: Mutex::new(String::new()),
             stop: CancellationToken::new(),
             options,
