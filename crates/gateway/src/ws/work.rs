@@ -629,7 +629,7 @@ mod tests {
         config.tasks.default_lane = Some("a".into());
         change(&mut config);
         let store: Arc<dyn Store> = Arc::new(squall_store::embedded::open(dir, config.store_options()).unwrap());
-        let app = App::new(config, store, None, Vec::new());
+        let app = App::new(config, store, None, Vec::new(), None);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpSocket::new_v4().unwrap();
         client.set_recv_buffer_size(16 << 10).unwrap();
