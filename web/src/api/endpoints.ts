@@ -48,8 +48,8 @@ export const reanalyze = (force: boolean) =>
   request<Run>('POST', '/api/graph/admin/reanalyze', { query: force ? { force: true } : {} });
 export const cancelAnalysis = () => request<Run>('DELETE', '/api/graph/admin/reanalyze');
 
-export const runs = (query: { scenario?: string; cursor?: string; limit?: number }) =>
-  request<Page<RunView>>('GET', '/v1/runs', { query });
+export const runs = (query: { scenario?: string; cursor?: string; limit?: number }, options?: Options) =>
+  request<Page<RunView>>('GET', '/v1/runs', { ...options, query });
 /** A seed has more digits than a number of JavaScript: it stays text. */
 export const run = async (name: string) => {
   const text = await (await send('GET', `/v1/runs/${id(name)}`)).text();

@@ -4,6 +4,181 @@
  */
 
 export interface paths {
+    "/api/graph/admin/reanalyze": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The analysis that runs, or the last one */
+        get: operations["graph_latest"];
+        put?: never;
+        /** Analyse the tree; one at a time */
+        post: operations["graph_reanalyze"];
+        /** Cancel the analysis that runs; what it has reached stays */
+        delete: operations["graph_cancel"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/graph/call-chain/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a function calls, and what that calls, and so on */
+        get: operations["graph_call_chain"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/graph/categories/{category}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Functions and types that nothing leads to (`entry_points`), that lead nowhere (`leaves`), or that hold the rest together (`hubs`)
+         * @description By how many relationships they have, `contains` left out; hubs are the quarter that has most.
+         */
+        get: operations["graph_category"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/graph/debug/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The files of the tree: which were read, and which were not and why */
+        get: operations["graph_files"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/graph/nodes/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Search nodes by name: those of just that name first, then those that begin so */
+        get: operations["graph_search"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/graph/nodes/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A node with its relationships */
+        get: operations["graph_node"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/graph/query/{relation}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who calls a symbol (`callers`), whom it calls (`callees`), or who names it at all (`references`); the surest first */
+        get: operations["graph_related"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/graph/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The graph in figures */
+        get: operations["graph_stats"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/graph/subgraph": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A piece of the graph to be drawn */
+        get: operations["graph_subgraph"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/graph/traverse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Walk along relationships from a node */
+        get: operations["graph_traverse"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health": {
         parameters: {
             query?: never;
@@ -606,6 +781,48 @@ export interface components {
             /** Format: int64 */
             normal: number;
         };
+        /** @description One page of a category. */
+        Categories: {
+            /** @description Which one. */
+            category: components["schemas"]["Category"];
+            /** @description The most connected first. */
+            items: components["schemas"]["CategoryItem"][];
+            /** @description Pass it as `cursor` to go on; null at the end. */
+            next?: string | null;
+            /** @description How many there are in all. */
+            total: number;
+        };
+        /**
+         * @description A part that functions, methods and types play.
+         * @enum {string}
+         */
+        Category: "entry_points" | "hubs" | "leaves";
+        /** @description A node with how many relationships it has, `contains` left out. */
+        CategoryItem: {
+            /**
+             * Format: int32
+             * @description How many come in.
+             */
+            in_degree: number;
+            /** @description The node. */
+            node: components["schemas"]["Node"];
+            /**
+             * Format: int32
+             * @description How many go out.
+             */
+            out_degree: number;
+        };
+        /** @description Functions by cyclomatic complexity. */
+        Complexity: {
+            /** @description 11 to 20. */
+            high: number;
+            /** @description 1 to 5. */
+            low: number;
+            /** @description 6 to 10. */
+            moderate: number;
+            /** @description Above 20. */
+            very_high: number;
+        };
         /** @description A dead letter (`GET /v1/dead-letters`). */
         DeadLetter: {
             /**
@@ -728,7 +945,7 @@ export interface components {
          * @description What went wrong, for programs. The gateway maps each to one status or close code, in one place.
          * @enum {string}
          */
-        ErrorCode: "InvalidJson" | "InvalidRequest" | "UnknownFrame" | "UnknownLane" | "NotFound" | "MethodNotAllowed" | "Conflict" | "SessionEnded" | "SessionLimit" | "LaneFull" | "NotHeld" | "NotCancellable" | "ReplayLimit" | "TooLarge" | "Unauthorized" | "Forbidden" | "BadSignature" | "NoRule" | "Policy" | "Overloaded" | "TooManyConnections" | "StoreFull" | "StoreUnavailable" | "HistoryUnavailable" | "Draining" | "Timeout" | "Internal";
+        ErrorCode: "InvalidJson" | "InvalidRequest" | "UnknownFrame" | "UnknownLane" | "NotFound" | "MethodNotAllowed" | "Conflict" | "SessionEnded" | "SessionLimit" | "LaneFull" | "NotHeld" | "NotCancellable" | "ReplayLimit" | "TooLarge" | "Unauthorized" | "Forbidden" | "BadSignature" | "NoRule" | "Policy" | "Overloaded" | "TooManyConnections" | "StoreFull" | "StoreUnavailable" | "HistoryUnavailable" | "Draining" | "Timeout" | "AnalysisRunning" | "Internal";
         /** @description `POST /v1/tasks/{id}/extend`. */
         ExtendRequest: {
             /**
@@ -791,6 +1008,46 @@ export interface components {
             /** @description What it is about. */
             topic: components["schemas"]["Topic"];
         };
+        /** @description One file, as it is listed. */
+        FileRecord: {
+            /**
+             * Format: int32
+             * @description Places that made no sense and were left out.
+             */
+            errors: number;
+            language?: components["schemas"]["Language"] | null;
+            /**
+             * Format: int32
+             * @description Its lines; 0 when it is skipped.
+             */
+            lines: number;
+            /**
+             * Format: int32
+             * @description How many symbols it has.
+             */
+            nodes: number;
+            /** @description Relative to the root, with `/`. */
+            path: string;
+            /**
+             * Format: int64
+             * @description Its size.
+             */
+            size_bytes: number;
+            /** @description Whether it is in the graph. */
+            state: components["schemas"]["FileState"];
+            /**
+             * Format: int32
+             * @description References that could not be linked to anything in the tree.
+             */
+            unresolved: number;
+            /** @description Why it is not. */
+            why?: string | null;
+        };
+        /**
+         * @description What became of a file.
+         * @enum {string}
+         */
+        FileState: "analysed" | "skipped";
         /** @description Told to a subscriber before the next event when what it asked for cannot be given in full: we never pretend. */
         Gap: {
             /**
@@ -811,6 +1068,84 @@ export interface components {
          * @enum {string}
          */
         GapReason: "epoch" | "retention" | "ahead" | "corrupt";
+        /** @description The graph in figures. What is at hand of the analysis, its caller adds. */
+        GraphContents: {
+            /** @description Functions by complexity. */
+            complexity: components["schemas"]["Complexity"];
+            /** @description Files in the graph. */
+            files: number;
+            /** @description Files in the graph by language. */
+            languages: {
+                [key: string]: number;
+            };
+            /** @description Nodes by kind; kinds that there are. */
+            node_kinds: {
+                [key: string]: number;
+            };
+            /** @description Relationships by kind; kinds that there are. */
+            relationship_kinds: {
+                [key: string]: number;
+            };
+            /** @description Files that are not, listed with the reason. */
+            skipped_files: number;
+            /** @description The ten most complex functions. */
+            top_functions: components["schemas"]["Node"][];
+            /** @description Nodes. */
+            total_nodes: number;
+            /** @description Relationships. */
+            total_relationships: number;
+            /**
+             * Format: int64
+             * @description References that could not be linked to anything in the tree.
+             */
+            unresolved: number;
+        };
+        /** @description The symbol graph of a source tree. */
+        GraphFigures: {
+            /**
+             * Format: int64
+             * @description Analyses that have ended.
+             */
+            analyses: number;
+            /**
+             * Format: int64
+             * @description Events of the topic `graph` that were put into the feed.
+             */
+            events: number;
+            /**
+             * Format: int64
+             * @description Analyses that failed, because the tree could not be read, and watchers that did.
+             */
+            failures: number;
+            /**
+             * Format: int64
+             * @description How long the last analysis took.
+             */
+            last_analysis_ms: number;
+            /**
+             * Format: int64
+             * @description Nodes in it.
+             */
+            nodes: number;
+            /**
+             * Format: int64
+             * @description Relationships in it.
+             */
+            relationships: number;
+        };
+        /** @description The graph in figures. */
+        GraphStats: components["schemas"]["GraphContents"] & {
+            last_run?: components["schemas"]["Run"] | null;
+            /** @description The folder that is read. */
+            root: string;
+            /** @description Whether it can be relied on. */
+            status: components["schemas"]["GraphStatus"];
+        };
+        /**
+         * @description Whether the graph can be relied on.
+         * @enum {string}
+         */
+        GraphStatus: "idle" | "analysing" | "waiting";
         /** @description The answer to a replay or a purge by filter. */
         Handled: {
             /**
@@ -996,6 +1331,11 @@ export interface components {
              */
             workers: number;
         };
+        /**
+         * @description What a file is written in.
+         * @enum {string}
+         */
+        Language: "rust" | "python" | "javascript" | "typescript" | "vue" | "go" | "java" | "c" | "cpp";
         /** @description `POST /v1/lanes/{lane}/lease`: take up to `credit` tasks, wait up to `wait_ms` for the first. */
         LeaseRequest: {
             /**
@@ -1013,6 +1353,112 @@ export interface components {
         Leased: {
             /** @description What was leased; empty when nothing came within `wait_ms`. */
             tasks: components["schemas"]["Delivery"][];
+        };
+        /** @description One page of a list. */
+        Listed_FileRecord: {
+            /** @description The items. */
+            items: {
+                /**
+                 * Format: int32
+                 * @description Places that made no sense and were left out.
+                 */
+                errors: number;
+                language?: components["schemas"]["Language"] | null;
+                /**
+                 * Format: int32
+                 * @description Its lines; 0 when it is skipped.
+                 */
+                lines: number;
+                /**
+                 * Format: int32
+                 * @description How many symbols it has.
+                 */
+                nodes: number;
+                /** @description Relative to the root, with `/`. */
+                path: string;
+                /**
+                 * Format: int64
+                 * @description Its size.
+                 */
+                size_bytes: number;
+                /** @description Whether it is in the graph. */
+                state: components["schemas"]["FileState"];
+                /**
+                 * Format: int32
+                 * @description References that could not be linked to anything in the tree.
+                 */
+                unresolved: number;
+                /** @description Why it is not. */
+                why?: string | null;
+            }[];
+            /** @description Pass it as `cursor` to go on; null at the end. */
+            next?: string | null;
+            /** @description How many there are in all. */
+            total: number;
+        };
+        /** @description One page of a list. */
+        Listed_Node: {
+            /** @description The items. */
+            items: {
+                /**
+                 * Format: int32
+                 * @description Cyclomatic complexity, 1 = straight; functions and methods only.
+                 */
+                complexity?: number | null;
+                /**
+                 * Format: int32
+                 * @description Column after the last character.
+                 */
+                end_column: number;
+                /**
+                 * Format: int32
+                 * @description Last line.
+                 */
+                end_line: number;
+                /** @description Stable while kind, path and qualified name stay. */
+                id: components["schemas"]["NodeId"];
+                /** @description What it is. */
+                kind: components["schemas"]["NodeKind"];
+                /** @description The file's language. */
+                language: components["schemas"]["Language"];
+                /** @description The plain name: `new`. */
+                name: string;
+                /** @description The file, relative to the root, with `/`. */
+                path: string;
+                /** @description The name with what contains it in the file: `App::new`; separated as the language does it. */
+                qualified_name: string;
+                /** @description The declaration without its body, on one line; functions and types. */
+                signature?: string | null;
+                /**
+                 * Format: int32
+                 * @description First column, from 1, in bytes.
+                 */
+                start_column: number;
+                /**
+                 * Format: int32
+                 * @description First line, from 1.
+                 */
+                start_line: number;
+                visibility?: components["schemas"]["Visibility"] | null;
+            }[];
+            /** @description Pass it as `cursor` to go on; null at the end. */
+            next?: string | null;
+            /** @description How many there are in all. */
+            total: number;
+        };
+        /** @description One page of a list. */
+        Listed_Reached: {
+            /** @description The items. */
+            items: {
+                /** @description The node. */
+                node: components["schemas"]["Node"];
+                /** @description What leads to it. */
+                relationship: components["schemas"]["Relationship"];
+            }[];
+            /** @description Pass it as `cursor` to go on; null at the end. */
+            next?: string | null;
+            /** @description How many there are in all. */
+            total: number;
         };
         /**
          * @description What a worker means by a nack; Redis gave XNACK the same three.
@@ -1081,6 +1527,68 @@ export interface components {
             priority?: components["schemas"]["Priority"] | null;
             retry?: components["schemas"]["RetryOverride"] | null;
             session?: components["schemas"]["SessionId"] | null;
+        };
+        /** @description One symbol. */
+        Node: {
+            /**
+             * Format: int32
+             * @description Cyclomatic complexity, 1 = straight; functions and methods only.
+             */
+            complexity?: number | null;
+            /**
+             * Format: int32
+             * @description Column after the last character.
+             */
+            end_column: number;
+            /**
+             * Format: int32
+             * @description Last line.
+             */
+            end_line: number;
+            /** @description Stable while kind, path and qualified name stay. */
+            id: components["schemas"]["NodeId"];
+            /** @description What it is. */
+            kind: components["schemas"]["NodeKind"];
+            /** @description The file's language. */
+            language: components["schemas"]["Language"];
+            /** @description The plain name: `new`. */
+            name: string;
+            /** @description The file, relative to the root, with `/`. */
+            path: string;
+            /** @description The name with what contains it in the file: `App::new`; separated as the language does it. */
+            qualified_name: string;
+            /** @description The declaration without its body, on one line; functions and types. */
+            signature?: string | null;
+            /**
+             * Format: int32
+             * @description First column, from 1, in bytes.
+             */
+            start_column: number;
+            /**
+             * Format: int32
+             * @description First line, from 1.
+             */
+            start_line: number;
+            visibility?: components["schemas"]["Visibility"] | null;
+        };
+        NodeId: string;
+        /**
+         * @description What a node is.
+         * @enum {string}
+         */
+        NodeKind: "module" | "class" | "struct" | "enum" | "interface" | "trait" | "function" | "method" | "variable" | "constant" | "field" | "type_alias" | "macro" | "import";
+        /** @description A node with its relationships. */
+        NodeView: {
+            /** @description What is written directly inside of it, in order; at most 500. */
+            contained: components["schemas"]["Node"][];
+            /** @description What others say of it, at most 500. */
+            incoming: components["schemas"]["Relationship"][];
+            /** @description The node. */
+            node: components["schemas"]["Node"];
+            /** @description What it says of others, at most 500. */
+            outgoing: components["schemas"]["Relationship"][];
+            /** @description Some are left out. */
+            truncated: boolean;
         };
         /** @description One page of a list. */
         Page_DeadLetter: {
@@ -1270,12 +1778,48 @@ export interface components {
             /** @description The task's id; with an idempotency key that was seen before, the first task's. */
             id: components["schemas"]["TaskId"];
         };
+        /** @description A node at the other end of a relationship. */
+        Reached: {
+            /** @description The node. */
+            node: components["schemas"]["Node"];
+            /** @description What leads to it. */
+            relationship: components["schemas"]["Relationship"];
+        };
         /**
          * @description Proof that one holds a lease: every lease of a task has another, so a late worker cannot finish what was given away.
          *
          *     Sixteen hexadecimal digits on the wire.
          */
         Receipt: string;
+        /** @description One relationship. There is one at most of a kind between two nodes; its line is that of the first of the surest places. */
+        Relationship: {
+            /**
+             * Format: float
+             * @description 0 to 1.
+             */
+            confidence: number;
+            /** @description Stable while kind and both ends stay. */
+            id: components["schemas"]["RelationshipId"];
+            /** @description What holds. */
+            kind: components["schemas"]["RelationshipKind"];
+            /**
+             * Format: int32
+             * @description The line there, from 1.
+             */
+            line: number;
+            /** @description The file that says so, which is the source's. */
+            path: string;
+            /** @description From where. */
+            source: components["schemas"]["NodeId"];
+            /** @description To where. */
+            target: components["schemas"]["NodeId"];
+        };
+        RelationshipId: string;
+        /**
+         * @description What holds between two nodes.
+         * @enum {string}
+         */
+        RelationshipKind: "contains" | "calls" | "imports" | "inherits" | "implements" | "references";
         /** @description One replay of a dead letter. */
         Replay: {
             /** @description When. */
@@ -1338,6 +1882,56 @@ export interface components {
             statuses: {
                 [key: string]: number;
             };
+        };
+        /** @description One analysis. */
+        Run: {
+            /** @description Somebody asked for it; otherwise the tree changed. */
+            asked: boolean;
+            /**
+             * Format: double
+             * @description How long it has taken.
+             */
+            elapsed_seconds: number;
+            /** @description Why it failed. */
+            error?: string | null;
+            /**
+             * Format: int64
+             * @description Files that were looked at.
+             */
+            files_done: number;
+            /**
+             * Format: int64
+             * @description Of so many.
+             */
+            files_total: number;
+            /** @description Everything is read and told again, and not only what changed. */
+            from_scratch: boolean;
+            /** @description What it is at, or how it ended. */
+            message: string;
+            /**
+             * Format: float
+             * @description 0 to 100.
+             */
+            percentage: number;
+            /**
+             * Format: uuid
+             * @description Which one.
+             */
+            run_id: string;
+            /** @description When it was asked for, or began. */
+            started_at: components["schemas"]["Time"];
+            /** @description How it stands. */
+            status: components["schemas"]["Status"];
+            /**
+             * Format: int64
+             * @description Nodes in the graph.
+             */
+            total_nodes: number;
+            /**
+             * Format: int64
+             * @description Relationships in the graph.
+             */
+            total_relationships: number;
         };
         /** @description One run. */
         RunView: {
@@ -1492,6 +2086,7 @@ export interface components {
              * @description The oldest offset that can still be read; 0 when the feed is empty.
              */
             feed_oldest: number;
+            graph?: components["schemas"]["GraphFigures"] | null;
             /**
              * Format: int64
              * @description Idempotency keys forgotten before their window was over, because no more are kept.
@@ -1557,6 +2152,20 @@ export interface components {
              * @description Connected workers.
              */
             workers: number;
+        };
+        /**
+         * @description How an analysis stands.
+         * @enum {string}
+         */
+        Status: "running" | "completed" | "cancelled" | "failed";
+        /** @description A piece of the graph. */
+        Subgraph: {
+            /** @description The nodes, the nearest or best connected first. */
+            nodes: components["schemas"]["Node"][];
+            /** @description What holds among them. */
+            relationships: components["schemas"]["Relationship"][];
+            /** @description Some are left out. */
+            truncated: boolean;
         };
         /** @description How often something happened to tasks. */
         TaskCount: {
@@ -1628,10 +2237,33 @@ export interface components {
          * @enum {string}
          */
         Topic: "sessions" | "tasks" | "lanes" | "dead_letters" | "graph";
+        /** @description What was reached. */
+        Traversal: {
+            /** @description The nodes in the order in which they were reached. */
+            nodes: components["schemas"]["Visited"][];
+            /** @description What was followed, or would have led to a node that had been reached. */
+            relationships: components["schemas"]["Relationship"][];
+            /** @description The first node. */
+            start: components["schemas"]["NodeId"];
+            /** @description There is more than was asked for. */
+            truncated: boolean;
+        };
         /** @description `PATCH /v1/sessions/{id}`. */
         UpdateSession: {
             /** @description Merged into the session's metadata as RFC 7386 says: objects merge, `null` removes, all else replaces. */
             metadata: Record<string, never>;
+        };
+        /**
+         * @description Who may see a symbol, as far as the language says it.
+         * @enum {string}
+         */
+        Visibility: "public" | "private" | "protected" | "internal";
+        /** @description A node with its distance. */
+        Visited: {
+            /** @description How many relationships away; the start is 0. */
+            depth: number;
+            /** @description The node. */
+            node: components["schemas"]["Node"];
         };
         /** @description The inside of an error answer. */
         WireError: {
@@ -1655,6 +2287,428 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    graph_latest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How it stands */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description `NotFound`: there was none yet */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    graph_reanalyze: {
+        parameters: {
+            query?: {
+                /** @description Answer when it has ended. */
+                wait?: boolean;
+                /** @description From scratch: `graph_reset`, and then everything is read and told again. Without it only files that changed are read. */
+                force?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description With `wait`: it has ended */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description It runs, or will when one that the watcher began has ended */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description `AnalysisRunning`: one that was asked for has not ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    graph_cancel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It ends soon */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description `NotFound`: none runs */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    graph_call_chain: {
+        parameters: {
+            query?: {
+                /** @description `out`: what it calls, or `in`: what calls it; `out` by default. */
+                direction?: string;
+                /** @description At most so many steps: 1 to 50, 5 by default. */
+                max_depth?: number;
+                /** @description At most so many nodes: 1 to 2,000, 200 by default. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The node to begin at */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was reached, with its distance */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Traversal"];
+                };
+            };
+            /** @description `NotFound` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    graph_category: {
+        parameters: {
+            query?: {
+                /** @description `next` of the page before. */
+                cursor?: string;
+                /** @description At most so many: 1 to 500, 50 by default. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description `entry_points`, `hubs` or `leaves` */
+                category: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Categories"];
+                };
+            };
+        };
+    };
+    graph_files: {
+        parameters: {
+            query?: {
+                /** @description `analysed` or `skipped`. */
+                state?: string;
+                /** @description A part of the path. */
+                q?: string;
+                /** @description `next` of the page before. */
+                cursor?: string;
+                /** @description At most so many: 1 to 500, 50 by default. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page, by path */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed_FileRecord"];
+                };
+            };
+        };
+    };
+    graph_search: {
+        parameters: {
+            query?: {
+                /** @description A part of the name, in any case; with `:`, `.` or `/` in it, of the qualified name. */
+                q?: string;
+                /**
+                 * @description `module`, `class`, `struct`, `enum`, `interface`, `trait`, `function`, `method`, `variable`, `constant`, `field`, `type_alias`,
+                 *     `macro` or `import`.
+                 */
+                kind?: string;
+                /** @description `rust`, `python`, `typescript`, `javascript`, `vue`, `go`, `java`, `c` or `cpp`. */
+                language?: string;
+                /** @description A part of the path. */
+                path?: string;
+                /** @description `next` of the page before. */
+                cursor?: string;
+                /** @description At most so many: 1 to 500, 50 by default. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed_Node"];
+                };
+            };
+            /** @description `InvalidRequest` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    graph_node: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The node */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The node */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodeView"];
+                };
+            };
+            /** @description `NotFound` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    graph_related: {
+        parameters: {
+            query: {
+                /** @description A node's id, name or qualified name; of a name that several have, all are meant. */
+                symbol: string;
+                /** @description `next` of the page before. */
+                cursor?: string;
+                /** @description At most so many: 1 to 500, 50 by default. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description `callers`, `callees` or `references` */
+                relation: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listed_Reached"];
+                };
+            };
+            /** @description `NotFound`: nothing has this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    graph_stats: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Figures */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GraphStats"];
+                };
+            };
+            /** @description `NotFound`: this gateway reads no tree */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    graph_subgraph: {
+        parameters: {
+            query?: {
+                /** @description The node in the middle. Absent: the best connected ones of all. */
+                node?: string;
+                /** @description So many steps around it: 1 to 10, 1 by default. */
+                depth?: number;
+                /** @description At most so many nodes: 1 to 2,000, 200 by default. */
+                limit?: number;
+                /** @description Only relationships of these kinds, with commas between them. */
+                kinds?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Nodes, and the relationships among them */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Subgraph"];
+                };
+            };
+            /** @description `NotFound` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    graph_traverse: {
+        parameters: {
+            query: {
+                /** @description The node to begin at. */
+                start: string;
+                /** @description `out`, as relationships point, `in`, against them, or `both`; `out` by default. */
+                direction?: string;
+                /** @description Only relationships of these kinds, with commas between them: `contains`, `calls`, `imports`, `inherits`, `implements`, `references`. */
+                kinds?: string;
+                /** @description `bfs`, the nearest first, or `dfs`; `bfs` by default. */
+                order?: string;
+                /** @description At most so many steps: 1 to 50, 3 by default. */
+                max_depth?: number;
+                /** @description At most so many nodes: 1 to 2,000, 200 by default. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was reached, with its distance; `truncated` when there is more within it */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Traversal"];
+                };
+            };
+            /** @description `NotFound` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     health_health: {
         parameters: {
             query?: never;

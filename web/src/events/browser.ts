@@ -1,9 +1,9 @@
 // The world of the events client as a browser gives it.
 
 import { ApiError } from '../api/client';
-import { stats } from '../api/endpoints';
+import { runs, stats } from '../api/endpoints';
 import { Refused, type Socket, type World } from './client';
-import { type Place, written } from './follower';
+import { type Place, type Sight, written } from './follower';
 
 /** Events of the past that a new page begins with. */
 const PAST = 1_000;
@@ -16,16 +16,32 @@ export function protocols(token: string | undefined): string[] {
   return ['squall', `bearer.${base64.replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')}`];
 }
 
+/** What this token is given. The gateway has no question for that; runs are for administrators, who are given every event. */
+async function sight(): Promise<Sight> {
+  try {
+    await runs({ limit: 1 }, { ask: false, timeout_ms: 4_000 });
+    return 'all';
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    if (error.status === 403) return 'tenant';
+    // It may look, and there is nothing to see.
+    if (error.code === 'HistoryUnavailable') return 'all';
+    return 'unknown';
+  }
+}
+
 /** Sockets to the gateway that served the page. `began` is told what is past and what is live. */
 export function browserWorld(token: () => string | undefined, began: (head: Place) => void): World {
   return {
     async begin() {
       try {
         const { epoch, feed_offset, feed_oldest } = await stats({ ask: false, timeout_ms: 8_000 });
+        const seen = await sight();
         began({ epoch, offset: feed_offset });
         // The oldest that is kept is not asked for by its predecessor's name if that is past: that would be a gap.
         const oldest = Math.max(0, feed_oldest - 1);
-        return { epoch, offset: Math.min(feed_offset, Math.max(oldest, feed_offset - PAST)) };
+        const offset = Math.min(feed_offset, Math.max(oldest, feed_offset - PAST));
+        return { place: { epoch, offset }, sight: seen };
       } catch (error) {
         if (error instanceof ApiError && error.status === 401) throw new Refused('token', error.message);
         if (error instanceof ApiError && error.status === 403) throw new Refused('scope', error.message);

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
-import { EventsClient, type Listener, Refused, type Socket, type World } from './client';
-import { type FeedRecord, type Place, written } from './follower';
+import { type Beginning, EventsClient, type Listener, Refused, type Socket, type World } from './client';
+import { type FeedRecord, type Place, type Sight, written } from './follower';
+import { completeness } from './words';
 
 const record = (offset: number, epoch = 'a'): FeedRecord => ({
   epoch,
@@ -13,6 +14,8 @@ const record = (offset: number, epoch = 'a'): FeedRecord => ({
   entity_id: '1',
   data: {},
 });
+
+const at = (offset: number, sight: Sight = 'all'): Beginning => ({ place: { epoch: 'a', offset }, sight });
 
 class FakeSocket implements Socket {
   onopen: Socket['onopen'] = null;
@@ -40,11 +43,11 @@ class FakeWorld implements World {
   time = 0;
   sockets: FakeSocket[] = [];
   asked = 0;
-  answer: () => Promise<Place> = () => Promise.resolve({ epoch: 'a', offset: 10 });
+  answer: () => Promise<Beginning> = () => Promise.resolve(at(10));
   private timers = new Map<number, { at: number; then: () => void }>();
   private next = 1;
 
-  begin(): Promise<Place> {
+  begin(): Promise<Beginning> {
     this.asked += 1;
     return this.answer();
   }
@@ -103,8 +106,9 @@ class Heard implements Listener {
   }
 }
 
-async function live(): Promise<{ world: FakeWorld; heard: Heard; client: EventsClient }> {
+async function live(sight: Sight = 'all'): Promise<{ world: FakeWorld; heard: Heard; client: EventsClient }> {
   const world = new FakeWorld();
+  world.answer = () => Promise.resolve(at(10, sight));
   const heard = new Heard();
   const client = new EventsClient(world, heard);
   client.start();
@@ -155,7 +159,7 @@ test('waits grow until somebody answers', async () => {
   expect(waits).toEqual([250, 500, 1000, 2000, 4000]);
   expect(client.phase).toMatchObject({ since: 0, why: 'nobody answers' });
   // Back again: the waits begin anew.
-  world.answer = () => Promise.resolve({ epoch: 'a', offset: 99 });
+  world.answer = () => Promise.resolve(at(99));
   await world.pass(8000);
   expect(world.last.after).toBe('a:10');
   world.last.onopen?.();
@@ -223,6 +227,43 @@ test('an event that is skipped without a word is found', async () => {
   expect(heard.offsets).toEqual([11, 14]);
 });
 
+test('to a token of one tenant, what other tenants did is no loss', async () => {
+  const { world, heard, client } = await live('tenant');
+  world.last.says({ events: [record(11), record(14), record(13), record(90)] });
+  expect(client.account).toMatchObject({ sight: 'tenant', received: 3, repeats: 1, holes: 0 });
+  expect(heard.breaks).toEqual([]);
+  expect(heard.offsets).toEqual([11, 14, 90]);
+  expect(completeness(client.account)).toEqual({ word: 'the events of this tenant, in order', tone: 'good' });
+  world.last.says({ gap: { from: 91, to: 100, reason: 'retention' } });
+  expect(completeness(client.account).word).toBe('up to 10 missing, as told');
+});
+
+test('an administrator is told that every event came, and when one did not', async () => {
+  const { world, client } = await live();
+  world.last.says({ events: [record(11), record(12)] });
+  expect(completeness(client.account)).toEqual({ word: 'every event, no gaps', tone: 'good' });
+  world.last.says({ events: [record(14)] });
+  expect(completeness(client.account)).toEqual({ word: '1 event lost without a word', tone: 'bad' });
+});
+
+test('another token sees otherwise: the gateway is asked again', async () => {
+  const { world, client } = await live();
+  world.last.breaks();
+  world.answer = () => Promise.reject(new Refused('token', 'the token is not known'));
+  await world.pass(250);
+  world.last.breaks();
+  await world.pass(500);
+  expect(client.phase.is).toBe('refused');
+  world.answer = () => Promise.resolve(at(99, 'tenant'));
+  client.start();
+  await settled();
+  expect(world.last.after).toBe('a:10');
+  expect(client.account.sight).toBe('tenant');
+  world.last.onopen?.();
+  world.last.says({ events: [record(20)] });
+  expect(client.account.holes).toBe(0);
+});
+
 test('another store is told, and followed', async () => {
   const { world, heard, client } = await live();
   world.last.says({ gap: { from: 11, to: 10, reason: 'epoch' } });
@@ -240,7 +281,7 @@ test('who is not let in asks no more, until there is a token', async () => {
   await world.pass(60_000);
   expect(client.phase).toEqual({ is: 'refused', by: 'token', why: 'a token is needed' });
   expect([world.asked, world.sockets.length]).toEqual([1, 0]);
-  world.answer = () => Promise.resolve({ epoch: 'a', offset: 3 });
+  world.answer = () => Promise.resolve(at(3));
   client.start();
   await settled();
   expect(world.last.after).toBe('a:3');

@@ -3,7 +3,7 @@
 // its tests own them. `browser.ts` gives the real ones.
 
 import { type Backoff, BACKOFF, waitBefore } from './backoff';
-import { type FeedRecord, Follower, type Gap, type Place } from './follower';
+import { type FeedRecord, Follower, type Gap, type Place, type Sight } from './follower';
 
 /** What the client needs of a WebSocket. */
 export interface Socket {
@@ -24,11 +24,17 @@ export class Refused extends Error {
   }
 }
 
+/** What the gateway says before a connection. */
+export interface Beginning {
+  readonly place: Place;
+  readonly sight: Sight;
+}
+
 /** What is outside of the client. */
 export interface World {
-  /** Where to begin: asked before the first connection, and whenever one could not be made. Throws `Refused`, or
-   * whatever says that nobody answered. */
-  begin(): Promise<Place>;
+  /** Where to begin, and what will be seen: asked before the first connection, when the token may be another one, and
+   * whenever a connection could not be made. Throws `Refused`, or whatever says that nobody answered. */
+  begin(): Promise<Beginning>;
   /** Opens `/ws/events` after a place. */
   socket(after: Place): Socket;
   /** Milliseconds; only differences count. */
@@ -60,9 +66,11 @@ export interface KnownGap extends Gap {
 
 /** What happened to the connection so far. */
 export interface Account {
+  /** Of what this is the account. */
+  sight: Sight;
   received: number;
   repeats: number;
-  /** Events that were skipped without a word. */
+  /** Events that were skipped without a word; counted only where every event is given. */
   holes: number;
   gaps: KnownGap[];
   epochs_changed: number;
@@ -98,6 +106,7 @@ const GAPS_KEPT = 20;
 
 export class EventsClient {
   readonly account: Account = {
+    sight: 'unknown',
     received: 0,
     repeats: 0,
     holes: 0,
@@ -113,6 +122,8 @@ export class EventsClient {
   private attempt = 0;
   private downSince = 0;
   private wasLive = false;
+  /** The gateway must be asked before the next connection. */
+  private mustAsk = true;
   private timers: { retry?: number; open?: number; heartbeat?: number; silence?: number } = {};
   /** Whatever was asked before a stop or a newer attempt is of no interest any more. */
   private generation = 0;
@@ -137,6 +148,7 @@ export class EventsClient {
   start(): void {
     if (this.state.is !== 'stopped' && this.state.is !== 'refused') return;
     this.attempt = 0;
+    this.mustAsk = true;
     this.downSince = this.world.now();
     this.become({ is: 'connecting', since: this.downSince });
     void this.connect();
@@ -163,11 +175,13 @@ export class EventsClient {
     this.attempt += 1;
     if (this.state.is === 'reconnecting') this.become({ ...this.state, attempt: this.attempt, retry_at: undefined });
     // A handshake that is refused tells a page nothing: the reason is asked for over HTTP. So it is before the first.
-    if (this.follower.last === undefined || this.attempt > 1) {
+    if (this.mustAsk || this.attempt > 1) {
       try {
-        const place = await this.world.begin();
+        const { place, sight } = await this.world.begin();
         if (mine !== this.generation) return;
         if (this.follower.last === undefined) this.follower = new Follower(place);
+        this.follower.sight = this.account.sight = sight;
+        this.mustAsk = false;
       } catch (error) {
         if (mine !== this.generation) return;
         if (error instanceof Refused) {

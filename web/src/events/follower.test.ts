@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type FeedRecord, Follower, written } from './follower';
+import { type FeedRecord, Follower, type Sight, written } from './follower';
 
 const record = (offset: number, epoch = 'a'): FeedRecord => ({
   epoch,
@@ -13,7 +13,7 @@ const record = (offset: number, epoch = 'a'): FeedRecord => ({
   data: {},
 });
 
-const following = (offset: number) => new Follower({ epoch: 'a', offset });
+const following = (offset: number, sight: Sight = 'all') => new Follower({ epoch: 'a', offset }, sight);
 
 test('each offset is one more than the one before', () => {
   const follower = following(7);
@@ -39,6 +39,15 @@ test('a hole is counted, and told once', () => {
   const follower = following(7);
   expect(follower.accept(record(11))).toEqual({ is: 'hole', missing: 3 });
   expect(follower.accept(record(12))).toEqual({ is: 'next' });
+});
+
+test.each(['tenant', 'unknown'] as const)('who is not given every event sees no holes, but repeats: %s', (sight) => {
+  const follower = following(7, sight);
+  expect(follower.accept(record(11))).toEqual({ is: 'next' });
+  expect(follower.accept(record(40))).toEqual({ is: 'next' });
+  expect(follower.accept(record(12))).toEqual({ is: 'repeat' });
+  expect(written(follower.last!)).toBe('a:40');
+  expect(follower.accept(record(1, 'b'))).toEqual({ is: 'other_epoch', announced: false });
 });
 
 test('an announced gap is no hole, and what is beside it is', () => {

@@ -12,6 +12,10 @@ export type FeedRecord = Omit<components['schemas']['FeedRecord'], 'topic' | 'da
 /** What the gateway says when it cannot give everything. */
 export type Gap = components['schemas']['Gap'];
 
+/** What of the feed a token is given: every event; those of its tenant and those that are nobody's; or nobody could say.
+ * Only who is given every event can tell that one is missing: to the others offsets have holes where other tenants are. */
+export type Sight = 'all' | 'tenant' | 'unknown';
+
 /** A place in the feed. */
 export interface Place {
   readonly epoch: string;
@@ -28,18 +32,23 @@ export type Accepted =
   | { readonly is: 'next' }
   /** It was seen before; it is dropped. */
   | { readonly is: 'repeat' }
-  /** `missing` offsets before it were skipped without a word: nothing in Squall does that, so it is told. */
+  /** `missing` offsets before it were skipped without a word, though every event is given: nothing in Squall does that,
+   * so it is told. */
   | { readonly is: 'hole'; readonly missing: number }
   /** It belongs to another store. */
   | { readonly is: 'other_epoch'; readonly announced: boolean };
 
-/** Keeps the place of a subscriber who follows everything. */
+/** Keeps the place of a subscriber who follows everything that it is given. */
 export class Follower {
   private place: Place | undefined;
   /** Another store was announced: the next record's epoch is new, and nobody is surprised. */
   private otherStore = false;
 
-  constructor(start?: Place) {
+  /** `sight` may change with the token; the place stays. */
+  constructor(
+    start?: Place,
+    public sight: Sight = 'unknown',
+  ) {
     this.place = start;
   }
 
@@ -48,7 +57,8 @@ export class Follower {
     return this.place;
   }
 
-  /** The gateway announced a gap. Returns how many events are missing; undefined when nobody can know. */
+  /** The gateway announced a gap. Returns how many events are missing, at most when not every event is given; undefined
+   * when nobody can know. */
   announced(gap: Gap): number | undefined {
     if (gap.reason === 'epoch') {
       // The place stays: who connects again before the first record of the new store is told the same again.
@@ -75,6 +85,6 @@ export class Follower {
     if (place === undefined) return { is: 'next' };
     if (place.epoch !== record.epoch) return { is: 'other_epoch', announced };
     const missing = record.offset - place.offset - 1;
-    return missing > 0 ? { is: 'hole', missing } : { is: 'next' };
+    return missing > 0 && this.sight === 'all' ? { is: 'hole', missing } : { is: 'next' };
   }
 }

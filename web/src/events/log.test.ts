@@ -37,4 +37,7 @@ test('filters say what they say', () => {
 test('a line says what matters first', () => {
   expect(all.map(summary)).toEqual(['gpt4 · greet · payload 14 B', 'crude · duration 1.5 s', 'asked for', 'gpt4 · fatal']);
   expect(all.map(toneOf)).toEqual(['', 'good', 'warn', 'bad']);
+  const ends = ['completed', 'cancelled', 'failed'].map((status) => record(5, 'graph', 'analysis_completed', { files: 3, status, ...(status === 'failed' ? { error: 'no such tree' } : {}) }));
+  expect(ends.map(toneOf)).toEqual(['good', 'warn', 'bad']);
+  expect(ends.map(summary)[2]).toBe('failed · error no such tree · files 3');
 });

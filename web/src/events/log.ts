@@ -28,7 +28,8 @@ export function matcher({ topics, type, search, after }: Filter): (record: FeedR
 }
 
 /** Good, bad, or neither: the name of a class. */
-export function toneOf({ event_type }: FeedRecord): string {
+export function toneOf({ event_type, data }: FeedRecord): string {
+  if (event_type === 'analysis_completed' && data.status !== 'completed') return data.status === 'failed' ? 'bad' : 'warn';
   if (/dead_letter|failed|timed_out|deleted|expired|refused|reset/.test(event_type)) return 'bad';
   if (/retr|paused|nack|cancelled|released|progress/.test(event_type)) return 'warn';
   if (/done|completed|added|resumed|replayed|acked/.test(event_type)) return 'good';
@@ -36,7 +37,7 @@ export function toneOf({ event_type }: FeedRecord): string {
 }
 
 /** Fields that say most, in this order; the rest follows as it comes. */
-const FIRST = ['message', 'qualified_name', 'lane', 'kind', 'priority', 'attempt', 'reason', 'detail', 'status', 'state', 'percentage', 'path', 'session'];
+const FIRST = ['message', 'qualified_name', 'lane', 'kind', 'priority', 'attempt', 'reason', 'detail', 'status', 'error', 'state', 'percentage', 'path', 'session'];
 const LEFT_OUT = new Set(['id', 'run_id', 'due_at', 'lease_expires_at', 'name', 'start_column', 'end_column', 'end_line']);
 
 /** The data of a record in one line. */

@@ -36,12 +36,19 @@ export function reasonOf(gap: Gap): string {
   return REASONS[gap.reason] ?? gap.reason;
 }
 
+/** What a page without a fault saw. Without every offset nobody can know that none is missing, so it is not said. */
+const WHOLE: Record<Account['sight'], string> = {
+  all: 'every event, no gaps',
+  tenant: 'the events of this tenant, in order',
+  unknown: 'in order',
+};
+
 /** Whether anything is missing of what this page saw, in a few words. */
 export function completeness(account: Account): Said {
   const missing = account.holes + account.gaps.reduce((sum, gap) => sum + (gap.missing ?? 0), 0);
   if (account.holes > 0) return { word: `${many(account.holes, 'event')} lost without a word`, tone: 'bad' };
-  if (missing > 0) return { word: `${count(missing)} missing, as told`, tone: 'warn' };
+  if (missing > 0) return { word: `${account.sight === 'all' ? '' : 'up to '}${count(missing)} missing, as told`, tone: 'warn' };
   if (account.epochs_changed > 0) return { word: 'another store since', tone: 'warn' };
   if (account.gaps.length > 0) return { word: 'a gap was told', tone: 'warn' };
-  return { word: 'no gaps', tone: 'good' };
+  return { word: WHOLE[account.sight], tone: 'good' };
 }

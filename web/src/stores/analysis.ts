@@ -15,6 +15,8 @@ export interface Progress {
   readonly status: Run['status'];
   readonly percentage: number;
   readonly message: string;
+  /** Why it failed. */
+  readonly error: string | undefined;
   readonly from_scratch: boolean;
   readonly files_done: number | undefined;
   readonly files_total: number | undefined;
@@ -36,6 +38,8 @@ export const useAnalysis = defineStore('analysis', () => {
   const progress = shallowRef<Progress | undefined>();
   const error = ref<string | undefined>();
   let again: number | undefined;
+  /** The last answer was behind the feed. */
+  let behind = false;
 
   const running = computed(() => progress.value?.status === 'running');
 
@@ -46,7 +50,9 @@ export const useAnalysis = defineStore('analysis', () => {
       stats.value = answer;
       nodes.value = answer.total_nodes;
       relationships.value = answer.total_relationships;
-      if (answer.last_run) progress.value = fromRun(answer.last_run, progress.value);
+      // The end of an analysis is told a moment before the gateway answers with it. Whoever says so twice is right.
+      behind = !behind && answer.last_run != null && isBefore(answer.last_run, progress.value);
+      if (answer.last_run && !behind) progress.value = fromRun(answer.last_run, progress.value);
     } catch (it) {
       if (it instanceof ApiError && it.notFound) available.value = false;
     }
@@ -55,7 +61,7 @@ export const useAnalysis = defineStore('analysis', () => {
 
   function schedule(): void {
     window.clearTimeout(again);
-    if (running.value) again = window.setTimeout(() => void refresh(), AGAIN_MS);
+    if (running.value || behind) again = window.setTimeout(() => void refresh(), AGAIN_MS);
   }
 
   feed.onFrame(({ records, broken }: Frame) => {
@@ -92,6 +98,7 @@ export const useAnalysis = defineStore('analysis', () => {
           status: 'running',
           percentage: 0,
           message: 'starting',
+          error: undefined,
           from_scratch: data.from_scratch === true,
           files_done: 0,
           files_total: optional(data.files_total),
@@ -106,6 +113,7 @@ export const useAnalysis = defineStore('analysis', () => {
           status: 'running',
           percentage: clamped(Number(data.percentage)),
           message: String(data.message ?? ''),
+          error: undefined,
           from_scratch: progress.value?.from_scratch ?? false,
           files_done: optional(data.files_done),
           files_total: optional(data.files_total),
@@ -119,6 +127,7 @@ export const useAnalysis = defineStore('analysis', () => {
           status: data.status as Run['status'],
           percentage: data.status === 'completed' ? 100 : (progress.value?.percentage ?? 0),
           message: '',
+          error: typeof data.error === 'string' ? data.error : undefined,
           from_scratch: progress.value?.from_scratch ?? false,
           files_done: optional(data.files),
           files_total: optional(data.files),
@@ -155,6 +164,11 @@ export const useAnalysis = defineStore('analysis', () => {
   return { available, stats, nodes, relationships, progress, running, error, refresh, reanalyze, cancel };
 });
 
+/** Is it an analysis before the one that is known? Their names are UUIDs of version 7, which begin with the time. */
+function isBefore(run: Run, known: Progress | undefined): boolean {
+  return known !== undefined && run.run_id < known.run_id;
+}
+
 function fromRun(run: Run, known: Progress | undefined): Progress {
   const ended = run.status !== 'running';
   // An answer may be older than an event that overtook it: progress of a run never goes back.
@@ -165,7 +179,8 @@ function fromRun(run: Run, known: Progress | undefined): Progress {
     run_id: run.run_id,
     status: run.status,
     percentage: run.status === 'completed' ? 100 : Math.max(clamped(run.percentage), before?.percentage ?? 0),
-    message: run.error ?? (ended ? '' : run.message),
+    message: ended ? '' : run.message,
+    error: run.error ?? before?.error,
     from_scratch: run.from_scratch,
     files_done: run.files_done,
     files_total: run.files_total,

@@ -27,7 +27,7 @@ export const useFeed = defineStore('feed', () => {
   const token = useToken();
   const ring = markRaw(new Ring<FeedRecord>(KEPT));
   const phase = shallowRef<Phase>({ is: 'stopped' });
-  const account = shallowRef<Account>({ received: 0, repeats: 0, holes: 0, gaps: [], epochs_changed: 0, reconnections: 0, unreadable: 0 });
+  const account = shallowRef<Account>({ sight: 'unknown', received: 0, repeats: 0, holes: 0, gaps: [], epochs_changed: 0, reconnections: 0, unreadable: 0 });
   const place = shallowRef<Place | undefined>();
   /** Grows with every frame that has something new. */
   const frame = ref(0);

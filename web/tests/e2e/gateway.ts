@@ -29,6 +29,8 @@ export interface Settings {
   toml?: string;
   /** Tokens that it wants: name and scopes; the token is the name and `-secret`. */
   tokens?: Record<string, string[]>;
+  /** Whose some of them are, by name. */
+  tenants?: Record<string, string>;
 }
 
 export class Gateway {
@@ -56,7 +58,7 @@ export class Gateway {
   async begin(data = 'data'): Promise<void> {
     const tokens = Object.entries(this.settings.tokens ?? {}).map(
       ([name, scopes]) =>
-        `[[auth.tokens]]\nname = "${name}"\nsha256 = "${createHash('sha256').update(`${name}-secret`).digest('hex')}"\nscopes = ${JSON.stringify(scopes)}\n`,
+        `[[auth.tokens]]\nname = "${name}"\ntenant = "${this.settings.tenants?.[name] ?? 'default'}"\nsha256 = "${createHash('sha256').update(`${name}-secret`).digest('hex')}"\nscopes = ${JSON.stringify(scopes)}\n`,
     );
     const server = `[server]\nlisten = "127.0.0.1:${this.port}"\ndata_dir = "${join(this.directory, data)}"\n`;
     const file = join(this.directory, 'squall.toml');
