@@ -67,7 +67,6 @@ const PURE: &[&str] = &[
     "crates/protocol/src",
     "crates/report/src/statistics",
     "crates/report/src/thresholds",
-    "crates/codegraph/src/queries",
     "crates/codegraph/src/resolve.rs",
     "crates/codegraph/src/graph.rs",
     "crates/load/src/ledger",

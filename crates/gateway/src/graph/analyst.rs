@@ -214,13 +214,13 @@ impl Analyst {
             error: run.error.as_deref(),
         };
         self.teller.event("analysis_completed", run_id.to_string(), &completed);
+        // Before readers hear of the end: who asks then is answered with this one.
+        service.runs.lock().last = Some(run.clone());
         self.teller.flush();
         service.figures.analyses.fetch_add(1, Ordering::Relaxed);
         service.figures.last_ms.store(duration_ms, Ordering::Relaxed);
         tracing::debug!(%run_id, ?status, duration_ms, nodes = run.total_nodes, "analysed");
-        let asked = run.asked;
-        service.runs.lock().last = Some(run.clone());
-        if asked {
+        if run.asked {
             service.asked_ended.send_replace(Some(run));
         }
     }
