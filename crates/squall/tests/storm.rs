@@ -55,6 +55,46 @@ async fn every_executor_publishes_and_every_task_is_accounted_for() {
 }
 
 #[tokio::test]
+async fn a_tree_that_is_analysed_reaches_every_subscriber() {
+    let scenario = format!(
+        r#"name = "test"
+        settle = "20s"
+        [sources]
+        files = 60
+        functions = 4
+        [[load]]
+        workload = "subscribers"
+        executor = "constant-vus"
+        vus = 5
+        duration = "9s"
+        [[load]]
+        name = "analyses"
+        workload = "http"
+        method = "POST"
+        path = "/api/graph/admin/reanalyze?wait=true&force=true"
+        status = [200]
+        start_time = "1s"
+        executor = "per-vu-iterations"
+        vus = 1
+        iterations = 3
+        [target.graph]
+        watch = false
+        [thresholds]
+        feed_gaps = "count==0"
+        feed_shortfall = "count==0"
+        http_req_failed = "rate==0"
+        target_cpu = ["value>0", "value<=100"]
+        target_memory_growth = "value<1000"
+        {PATIENT}"#
+    );
+    let outcome = Storm::new(&scenario).run().await;
+    assert_eq!(outcome.code, Some(0), "{}", outcome.said());
+    // 60 files have at least six nodes each, and every subscriber is told of each three times.
+    let events = outcome.record().feed.unwrap().events;
+    assert!(events >= 60 * 6 * 3 * 5, "{events}");
+}
+
+#[tokio::test]
 async fn a_kill_in_the_middle_loses_nothing() {
     let scenario = format!(
         r#"name = "test"
