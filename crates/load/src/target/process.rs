@@ -32,7 +32,7 @@ pub(crate) struct Samplers {
 }
 
 /// Memory is said to grow or not only where there are so many samples.
-const LEAST_SAMPLES: usize = 8;
+const LEAST_SAMPLES: usize = 4;
 
 /// By the gateway's number, from 1.
 type ByNumber<T> = BTreeMap<u32, T>;
@@ -209,7 +209,7 @@ mod tests {
     fn memory_grows_from_the_second_quarter_to_the_last() {
         assert_eq!(growth_percent(&[1, 1, 100, 100, 5, 5, 150, 150]), Some(50.0));
         assert_eq!(growth_percent(&[9, 9, 100, 100, 100, 100, 100, 100, 100]), Some(0.0));
-        assert_eq!(growth_percent(&[1; 7]), None);
+        assert_eq!(growth_percent(&[1; 3]), None);
         assert_eq!(growth_percent(&[0; 8]), None);
     }
 
