@@ -360,6 +360,7 @@ async fn no_route_is_open_that_should_not_be() {
         let task = path.contains("/tasks/") || path.contains("/dead-letters/");
         let id = if task { "019aa7bd-9a5b-7000-8000-000000000001" } else { "x" };
         let path = path.replace("{id}", id).replace("{lane}", "gpt4");
+        let path = path.replace("{relation}", "callers").replace("{category}", "hubs");
         let body = match path.rsplit('/').next().unwrap() {
             "ack" | "nack" => r#"{"receipt":"0000000000000000"}"#,
             "extend" => r#"{"receipt":"0000000000000000","for_ms":1}"#,

@@ -74,9 +74,11 @@ async fn a_tree_that_is_analysed_reaches_every_subscriber() {
         path = "/api/graph/admin/reanalyze?wait=true&force=true"
         status = [200]
         start_time = "1s"
-        executor = "per-vu-iterations"
-        vus = 1
-        iterations = 3
+        executor = "constant-arrival-rate"
+        rate = 1
+        time_unit = "2s"
+        duration = "6s"
+        pre_allocated_vus = 1
         [target.graph]
         watch = false
         [thresholds]

@@ -353,7 +353,8 @@ async fn an_archive_that_ends_in_the_middle_goes_on_where_it_was() {
         }
     });
     let mut lives = 0;
-    while !busy.is_finished() {
+    // Twice in any case: on a quick machine the work may be over before the first life is.
+    while lives < 2 || !busy.is_finished() {
         let archive = start(&postgres, &store);
         tokio::time::sleep(Duration::from_millis(fastrand::u64(20..120))).await;
         archive.stop().await;
@@ -362,7 +363,6 @@ async fn an_archive_that_ends_in_the_middle_goes_on_where_it_was() {
     busy.await.unwrap();
     let _archive = start(&postgres, &store);
     caught_up(&postgres, &*store).await;
-    assert!(lives > 1);
     assert_eq!(postgres.sql("SELECT count(*) FROM squall.tasks"), "180");
     let counts =
         "SELECT count(*), sum(published), sum(done), min(published) FROM squall.sessions WHERE state = 'failed'";

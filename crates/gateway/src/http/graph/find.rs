@@ -12,7 +12,7 @@ use squall_codegraph::{FileRecord, Node};
 use squall_protocol::{ErrorBody, ErrorCode};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{no_node, node_id, readable, window, word};
+use super::{needed, no_node, node_id, readable, window, word};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::Refusal;
@@ -126,7 +126,9 @@ pub(in crate::http) async fn node(
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct OfSymbol {
     /// A node's id, name or qualified name; of a name that several have, all are meant.
-    symbol: String,
+    // Looked at behind the scope: who may not ask is told so first.
+    #[param(required = true, value_type = String)]
+    symbol: Option<String>,
     /// `next` of the page before.
     cursor: Option<String>,
     /// At most so many: 1 to 500, 50 by default.
@@ -147,9 +149,10 @@ pub(in crate::http) async fn related(
 ) -> Result<Response, Refusal> {
     let service = readable(&app, &caller)?;
     let relation: Relation = known(&relation)?;
+    let symbol = needed("symbol", asked.symbol)?;
     let window = window(asked.cursor.as_deref(), asked.limit)?;
-    let found = queries::related(&service.graph().read(), relation, &asked.symbol, window);
-    let missing = || Refusal::new(ErrorCode::NotFound, format!("nothing is called {:?}", asked.symbol));
+    let found = queries::related(&service.graph().read(), relation, &symbol, window);
+    let missing = || Refusal::new(ErrorCode::NotFound, format!("nothing is called {symbol:?}"));
     Ok(json(&found.ok_or_else(missing)?))
 }
 

@@ -37,6 +37,11 @@ fn node_id(what: &str, text: &str) -> Result<NodeId, Refusal> {
     text.parse().map_err(|error| Refusal::invalid(format!("{what}: {error}")))
 }
 
+/// Something that has to be there.
+fn needed(what: &str, given: Option<String>) -> Result<String, Refusal> {
+    given.ok_or_else(|| Refusal::invalid(format!("`{what}` is missing")))
+}
+
 /// A word that has to be one of several.
 fn word<T: FromStr<Err = String>>(what: &str, text: Option<&str>) -> Result<Option<T>, Refusal> {
     let given = text.filter(|text| !text.is_empty());

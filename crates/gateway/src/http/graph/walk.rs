@@ -9,7 +9,7 @@ use squall_codegraph::queries::{self, Direction, Order, Subgraph, SubgraphQuery,
 use squall_protocol::ErrorBody;
 use utoipa::IntoParams;
 
-use super::{no_node, node_id, readable, word, words};
+use super::{needed, no_node, node_id, readable, word, words};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::check::bound;
@@ -33,7 +33,9 @@ fn number(what: &'static str, given: Option<u64>, most: u64, usual: usize) -> Re
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct Walk {
     /// The node to begin at.
-    start: String,
+    // Looked at behind the scope: who may not ask is told so first.
+    #[param(required = true, value_type = String)]
+    start: Option<String>,
     /// `out`, as relationships point, `in`, against them, or `both`; `out` by default.
     direction: Option<String>,
     /// Only relationships of these kinds, with commas between them: `contains`, `calls`, `imports`, `inherits`, `implements`, `references`.
@@ -57,8 +59,9 @@ pub(in crate::http) async fn traverse(
     Params(asked): Params<Walk>,
 ) -> Result<Response, Refusal> {
     let service = readable(&app, &caller)?;
+    let start = needed("start", asked.start)?;
     let walk = Traverse {
-        start: node_id("start", &asked.start)?,
+        start: node_id("start", &start)?,
         direction: word("direction", asked.direction.as_deref())?.unwrap_or(Direction::Out),
         kinds: words("kinds", asked.kinds.as_deref())?,
         order: word("order", asked.order.as_deref())?.unwrap_or(Order::Bfs),
@@ -66,7 +69,7 @@ pub(in crate::http) async fn traverse(
         limit: number("limit", asked.limit, MAX_NODES, 200)?,
     };
     let found: Option<Traversal> = queries::traverse(&service.graph().read(), &walk);
-    Ok(json(&found.ok_or_else(|| no_node(asked.start))?))
+    Ok(json(&found.ok_or_else(|| no_node(start))?))
 }
 
 /// How far to follow calls.
