@@ -71,8 +71,7 @@ pub fn on_redis(dir: &Path, address: SocketAddr, core: Core) -> Result<Server> {
     ready(spawn(dir, &format!("url = \"redis://{address}/\""), core)?)
 }
 
-/// A gateway on the Redis that BullMQ gets too, with the same settings. On the load's core, where BullMQ's library works: so Redis has
-/// a core to itself in both, and whatever speaks to it shares the other one with the load.
+/// A gateway on the Redis that BullMQ gets too, with the same settings. Both are servers, and share the servers' core.
 pub struct OnRedis;
 
 impl Tasks for OnRedis {
@@ -84,7 +83,7 @@ impl Tasks for OnRedis {
         let redis_dir = dir.join("redis");
         std::fs::create_dir(&redis_dir)?;
         let redis = bullmq::redis(&redis_dir)?;
-        let server = on_redis(dir, redis.address, Core::Load)?;
+        let server = on_redis(dir, redis.address, Core::Server)?;
         let wire = squall::Squall::new(server.address);
         Ok(Box::new(WithRedis { gateway: Raw { server, wire }, redis }))
     }
