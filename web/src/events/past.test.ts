@@ -47,3 +47,17 @@ test('the events of a session are those between its times', async () => {
   expect(last?.records.every((it) => it.offset % 7 === 0)).toBe(true);
   expect(last?.records.at(-1)?.offset).toBeGreaterThanOrEqual(3_997);
 });
+
+test('a page that is short, because others have most of what it looked at, is not the end', async () => {
+  const all = feed(10_000).ask;
+  // As for a token of one tenant: of each page only every seventh event is shown.
+  const ask: AskEvents = async (query) => {
+    const page = await all(query);
+    if (query.limit === 1) return page;
+    return { ...page, items: page.items.filter((record) => record.offset % 7 === 0) };
+  };
+  let last: Found | undefined;
+  await eventsOf('s', START, START + 1e9, { epoch: 'a', oldest: 1, newest: 10_000 }, (it) => (last = it), ask);
+  expect(last?.cut).toBe(false);
+  expect(last?.records).toHaveLength(Math.floor(10_000 / 7));
+});

@@ -5,7 +5,7 @@ import { events } from '../api/endpoints';
 import type { FeedPage } from '../api/types';
 import type { FeedRecord } from './follower';
 
-/** Events that are looked through at most. */
+/** Offsets that are looked through at most. */
 export const LOOKED_THROUGH = 50_000;
 const PAGE = 1_000;
 
@@ -54,15 +54,16 @@ export async function eventsOf(
   const matches = isOf(session);
   const start = await offsetBefore(from_ms, feed, ask, signal);
   let after = `${feed.epoch}:${start}`;
-  let looked = 0;
   const records: FeedRecord[] = [];
   for (;;) {
     const page = await ask({ after, limit: PAGE, topics: 'sessions,tasks,dead_letters' }, signal);
     const items = page.items as FeedRecord[];
     for (const record of items) if (matches(record)) records.push(record);
-    looked += items.length;
+    // A page may be short because most of what it looked at is another topic's or tenant's: only its place says where it ends.
+    const reached = Number(page.next.slice(page.next.lastIndexOf(':') + 1));
     const last = items.at(-1);
-    const ended = items.length < PAGE || last === undefined || Date.parse(last.time) > to_ms;
+    const ended = reached >= feed.newest || (last !== undefined && Date.parse(last.time) > to_ms);
+    const looked = reached - start;
     found({ records: [...records], cut: !ended && looked >= LOOKED_THROUGH });
     if (ended || looked >= LOOKED_THROUGH || page.next === after) return;
     after = page.next;
