@@ -13,6 +13,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::config::{Auth, DEFAULT_TENANT, Scope};
 use crate::error::Refusal;
+use crate::ws::upgrade::words;
 
 /// All tokens.
 #[derive(Debug)]
@@ -135,8 +136,7 @@ impl Tokens {
 /// The token that a page sends with a WebSocket, where it can set no `Authorization`: as one of the subprotocols that it offers,
 /// `bearer.<base64url of the token, without padding>`, beside `squall`.
 fn of_a_page(headers: &HeaderMap) -> Option<String> {
-    let lists = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().filter_map(|value| value.to_str().ok());
-    let encoded = lists.flat_map(|list| list.split(',')).find_map(|word| word.trim().strip_prefix("bearer."))?;
+    let encoded = words(headers, SEC_WEBSOCKET_PROTOCOL).find_map(|word| word.strip_prefix("bearer."))?;
     String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(encoded).ok()?).ok()
 }
 

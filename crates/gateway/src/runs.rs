@@ -55,9 +55,9 @@ impl Runs<'_> {
         names.sort_unstable_by(|a, b| b.cmp(a));
         let mut runs = Vec::new();
         for name in names {
-            let Ok(Some(run)) = self.get(&name).await else { continue };
+            let Ok(Some((run, _))) = self.read(&name).await else { continue };
             if scenario.is_none_or(|scenario| run.scenario == scenario) {
-                runs.push(RunView { record: None, ..run });
+                runs.push(run);
             }
             if runs.len() == limit {
                 break;
@@ -71,16 +71,23 @@ impl Runs<'_> {
     /// # Errors
     /// When it cannot be read, or is no run.
     pub(crate) async fn get(self, id: &str) -> io::Result<Option<RunView>> {
+        let found = self.read(id).await?;
+        Ok(found.map(|(run, text)| RunView { record: RawValue::from_string(text).ok(), ..run }))
+    }
+
+    /// One run without its record, and that as text.
+    async fn read(self, id: &str) -> io::Result<Option<(RunView, String)>> {
         let Some(text) = self.file(id, "run.json").await? else { return Ok(None) };
         let record: Record = serde_json::from_str(&text).map_err(io::Error::other)?;
-        Ok((record.id == id).then_some(RunView {
+        let run = RunView {
             id: record.id,
             scenario: record.scenario.name,
             verdict: record.verdict,
             started_at: record.started_at,
             finished_at: record.finished_at,
-            record: RawValue::from_string(text).ok(),
-        }))
+            record: None,
+        };
+        Ok((run.id == id).then_some((run, text)))
     }
 
     /// The complete lines of its `series.jsonl`, one for each second.

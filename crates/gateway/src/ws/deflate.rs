@@ -5,6 +5,8 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use http::HeaderMap;
 use http::header::SEC_WEBSOCKET_EXTENSIONS;
 
+use super::upgrade::words;
+
 /// What is answered to an offer that can be taken.
 pub(crate) const ACCEPTED: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
@@ -17,8 +19,7 @@ const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 /// Whether a client offers it in a way that we can do. Offers with parameters that we do not know are not taken, as the RFC wants
 /// it; nor is a smaller window of ours.
 pub(crate) fn is_offered(headers: &HeaderMap) -> bool {
-    let lists = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).into_iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).any(|offer| {
+    words(headers, SEC_WEBSOCKET_EXTENSIONS).any(|offer| {
         let mut parts = offer.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
         name.eq_ignore_ascii_case("permessage-deflate")

@@ -41,6 +41,30 @@ pub struct Place {
     pub time: Time,
 }
 
+impl Place {
+    /// The event here. It is nobody's.
+    fn record(
+        self,
+        (topic, entity_type): (Topic, &'static str),
+        event_type: &'static str,
+        entity_id: String,
+        data: Box<RawValue>,
+    ) -> FeedRecord {
+        FeedRecord {
+            epoch: self.epoch,
+            offset: self.offset,
+            event_id: event_id(self.epoch, self.offset),
+            time: self.time,
+            topic,
+            event_type: Cow::Borrowed(event_type),
+            entity_type: Cow::Borrowed(entity_type),
+            entity_id,
+            data,
+            tenant: None,
+        }
+    }
+}
+
 /// The data of task events.
 #[derive(Debug, Default, Serialize)]
 struct TaskData<'a> {
@@ -174,36 +198,13 @@ pub fn render(record: &Record<'_>, label: Option<&Label<'_>>, names: &NameTable,
             (topic, event_type, "task", id.to_string(), to_raw_value(&data).ok()?, names.tenant(label.tenant))
         }
     };
-    Some(FeedRecord {
-        epoch: place.epoch,
-        offset: place.offset,
-        event_id: event_id(place.epoch, place.offset),
-        time: place.time,
-        topic,
-        event_type: Cow::Borrowed(event_type),
-        entity_type: Cow::Borrowed(entity_type),
-        entity_id,
-        data,
-        tenant,
-    })
+    Some(FeedRecord { tenant, ..place.record((topic, entity_type), event_type, entity_id, data) })
 }
 
 /// The event that an announcement is.
 #[must_use]
 pub fn announced(event_type: &'static str, entity_id: String, data: Box<RawValue>, place: Place) -> FeedRecord {
-    let (topic, entity_type) = subject(event_type);
-    FeedRecord {
-        epoch: place.epoch,
-        offset: place.offset,
-        event_id: event_id(place.epoch, place.offset),
-        time: place.time,
-        topic,
-        event_type: Cow::Borrowed(event_type),
-        entity_type: Cow::Borrowed(entity_type),
-        entity_id,
-        data,
-        tenant: None,
-    }
+    place.record(subject(event_type), event_type, entity_id, data)
 }
 
 fn published<'a>(task: &Published<'a>, names: &'a NameTable) -> TaskData<'a> {
