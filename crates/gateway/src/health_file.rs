@@ -35,9 +35,10 @@ pub(crate) async fn keep(app: Arc<App>, stop: CancellationToken) {
 /// Replaces the file as a whole: whoever reads it sees the old one or the new one, never half of one.
 fn write(dir: &Path, health: &Health) -> io::Result<()> {
     std::fs::create_dir_all(dir)?;
+    let mut text = serde_json::to_vec_pretty(health)?;
+    text.push(b'\n');
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    serde_json::to_writer_pretty(&mut file, health)?;
-    file.write_all(b"\n")?;
+    file.write_all(&text)?;
     file.as_file().sync_all()?;
     file.persist(dir.join("health.json"))?;
     Ok(())
