@@ -6,6 +6,7 @@
 //! its commands are answered `Unavailable`, and what the batch may have leased to nobody is given back with the next one.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use super::command::{Ask, Command, Reply};
 use super::library::library;
 use super::local::{Local, LocalWorker, Pull, Pulled, Taker};
 use super::shared::{self, Shared};
-use super::wire::{self, Answer, Envelope, Leased, Table};
+use super::wire::{self, Answer, Counts, Envelope, Leased, Rest, Table};
 use super::{library as functions, views};
 use crate::core::counts::{LaneCounts, REASONS};
 use crate::{Delivery, Error, Result, TaskBody};
@@ -108,12 +109,18 @@ impl Driver {
     /// Works until the store is closed.
     pub(super) async fn run(mut self) {
         let mut asks: Vec<Pending> = Vec::new();
+        // Set only to an earlier time, or when it is over: most batches put the next wake-up off, and a timer costs more to set than to
+        // look at in vain once a second.
+        let mut timer = pin!(tokio::time::sleep_until(self.wake.into()));
         loop {
             if self.connection.is_none() {
                 self.reconnect().await;
             }
             let mut due = false;
             let wake = self.next_wake();
+            if wake < timer.deadline().into_std() || timer.is_elapsed() {
+                timer.as_mut().reset(wake.into());
+            }
             tokio::select! {
                 biased;
                 command = self.inbox.recv() => match command {
@@ -121,7 +128,7 @@ impl Driver {
                     // The store was dropped: its end is a close that nobody waits for.
                     None => self.closing = Some(oneshot::channel().0),
                 },
-                () = tokio::time::sleep(wake.saturating_duration_since(Instant::now())) => due = true,
+                () = &mut timer => due = wake <= Instant::now(),
             }
             let mut bytes = 0;
             while asks.len() < self.shared.options.store.max_batch && bytes < MAX_BATCH_BYTES && self.closing.is_none()
@@ -270,10 +277,10 @@ impl Driver {
                 if alive {
                     self.alive_until = started + HEARTBEAT;
                 }
-                if answer.new {
+                if answer.rest.new {
                     self.register_again();
                 }
-                if answer.set_back {
+                if answer.rest.set_back {
                     tracing::error!(
                         "Redis has lost what it had acknowledged last: the feed goes on with a gap, up to {}",
                         answer.head
@@ -385,7 +392,8 @@ impl Driver {
     }
 
     fn finish(&mut self, asks: Vec<Pending>, answer: Answer, order: &[Taker], started: Instant) {
-        let Answer { replies, leased, now, wake, more, head, counts, died, tally, new: _, set_back: _ } = answer;
+        let Answer { now, wake, head, counts, rest, replies } = answer;
+        let Rest { leased, more, died, tally, new: _, set_back: _ } = rest;
         let now = Time(now);
         // Before any answer: who reads the feed after one finds what it tells.
         self.shared.advance(head);
@@ -449,18 +457,15 @@ impl Driver {
     /// Adds what a batch has done to the figures.
     fn count(
         &self,
-        counts: Table<String, Table<u8, u64>>,
+        Counts(counts): Counts,
         died: Table<String, Table<String, u64>>,
         Table(tally): &Table<String, u64>,
     ) {
         let mut lanes: HashMap<String, LaneCounts> = HashMap::new();
-        for (lane, Table(numbers)) in counts.0 {
-            let of_lane = lanes.entry(lane).or_default();
-            for (at, number) in numbers {
-                let (level, outcome) = (usize::from(at / 10), usize::from(at % 10));
-                if let Some(outcomes) = of_lane.tasks.get_mut(level.wrapping_sub(1)) {
-                    outcomes[outcome] = number;
-                }
+        for (lane, at, number) in counts {
+            let (level, outcome) = (usize::from(at / 10), usize::from(at % 10));
+            if let Some(outcomes) = lanes.entry(lane).or_default().tasks.get_mut(level.wrapping_sub(1)) {
+                outcomes[outcome] = number;
             }
         }
         for (lane, Table(numbers)) in died.0 {

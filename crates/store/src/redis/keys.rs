@@ -4,7 +4,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisResult};
 
 /// What all keys of ours begin with, behind the prefix. A store below `squall:other` has none of them in the eyes of `squall`.
-const FAMILIES: [&str; 39] = [
+const FAMILIES: [&str; 40] = [
     "config",
     "format",
     "epoch",
@@ -29,6 +29,7 @@ const FAMILIES: [&str; 39] = [
     "finished",
     "done",
     "gateways",
+    "peers",
     "migrating",
     "task:",
     "lane:",

@@ -82,7 +82,8 @@ impl Library {
 
 /// Calls a function of the library. `key` says which shard of a cluster has the store: any key of the prefix will do.
 pub(super) fn call(function: &str, prefix: &str) -> Cmd {
-    let mut call = Cmd::new();
+    // Arguments as many as a batch of one command has, and room for a small one.
+    let mut call = Cmd::with_capacity(7, 1_024);
     call.arg("FCALL").arg(function).arg(1).arg(format!("{prefix}:feed")).arg(prefix);
     call
 }

@@ -286,7 +286,10 @@ impl Store for RedisStore {
         let count = tasks.len();
         let (bytes, ids) = publish_command(&self.0.shared.options, tenant, &tasks);
         let asked = self.0.ask(bytes, true, None, move |decided| {
-            let replies = decided.value.as_array().map(Vec::as_slice).unwrap_or_default();
+            let replies = match (count, decided.value.as_array()) {
+                (1, _) => std::slice::from_ref(decided.value),
+                (_, replies) => replies.map(Vec::as_slice).unwrap_or_default(),
+            };
             Ok(ids.into_iter().zip(replies).map(|(id, reply)| encode::published(id, reply)).collect())
         });
         asked.map(move |answer| answer.unwrap_or_else(|error| vec![Err(error); count])).boxed()

@@ -62,23 +62,46 @@ pub(super) struct NewTask<'a> {
     pub dead: Option<(&'static str, &'a str)>,
 }
 
-/// Publishing these tasks, as the library takes it.
-pub(super) fn publish<'a>(tenant: &str, tasks: impl ExactSizeIterator<Item = NewTask<'a>>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512);
+impl NewTask<'_> {
+    /// In a row. Most need none of what follows the payload, and it is left out.
+    fn append_to(&self, out: &mut Vec<u8>) {
+        append(out, &self.id);
+        append_packed(out, &pack(&self.identity));
+        append(out, self.payload);
+        let plain = self.delay == 0
+            && self.deadline.is_none()
+            && self.idempotency_key.is_none()
+            && self.dead.is_none()
+            && !self.identity.lane.is_empty();
+        if plain {
+            return;
+        }
+        append(out, &self.delay);
+        append(out, &self.deadline);
+        append(out, &self.idempotency_key);
+        append(out, self.asked);
+        append(out, &self.dead);
+    }
+}
+
+/// Publishing these tasks, as the library takes it. One is answered with its answer, several with a list of answers.
+pub(super) fn publish<'a>(tenant: &str, mut tasks: impl ExactSizeIterator<Item = NewTask<'a>>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1_024);
+    if tasks.len() == 1
+        && let Some(task) = tasks.next()
+    {
+        append(&mut out, "publish_one");
+        append(&mut out, tenant);
+        task.append_to(&mut out);
+        return out;
+    }
     append(&mut out, "publish");
     append(&mut out, tenant);
     rmp::encode::write_array_len(&mut out, tasks.len() as u32).expect(WRITES);
-    let mut packed = Vec::with_capacity(512);
+    let mut packed = Vec::with_capacity(1_024);
     for task in tasks {
         packed.clear();
-        append(&mut packed, &task.id);
-        append_packed(&mut packed, &pack(&task.identity));
-        append(&mut packed, task.payload);
-        append(&mut packed, &task.delay);
-        append(&mut packed, &task.deadline);
-        append(&mut packed, &task.idempotency_key);
-        append(&mut packed, task.asked);
-        append(&mut packed, &task.dead);
+        task.append_to(&mut packed);
         append_packed(&mut out, &packed);
     }
     out
@@ -138,23 +161,31 @@ pub(super) struct Envelope<'a> {
 }
 
 impl Envelope<'_> {
-    /// As the library takes it, in front of the commands.
+    /// As the library takes it, in front of the commands. Many need none of what follows the lanes, and it is left out.
     pub(super) fn write(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
         append(&mut out, self.version);
         append(&mut out, self.gateway);
-        append(&mut out, &self.generation);
-        append(&mut out, &self.seed);
-        append(&mut out, self.nonce);
-        append(&mut out, &self.now);
-        append(&mut out, &self.alive);
+        // As it is kept: mostly it only has to be the same.
+        append(&mut out, &self.generation.to_string());
         append(&mut out, &self.head);
+        append(&mut out, &self.seed);
         append(&mut out, &self.lanes);
-        rmp::encode::write_array_len(&mut out, self.takers.len() as u32).expect(WRITES);
+        if !self.alive && self.takers.is_empty() && self.now.is_none() {
+            return out;
+        }
+        append(&mut out, &self.alive);
+        append(&mut out, self.nonce);
+        if self.takers.is_empty() {
+            append(&mut out, &None::<u64>);
+        } else {
+            rmp::encode::write_array_len(&mut out, self.takers.len() as u32).expect(WRITES);
+        }
         for taker in &self.takers {
             append_packed(&mut out, &row(taker));
         }
         append(&mut out, &self.budget);
+        append(&mut out, &self.now);
         out
     }
 }
@@ -181,6 +212,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Maybe<T> {
 /// A table of Lua's, which is an array to MessagePack when there is nothing in it.
 #[derive(Debug)]
 pub(super) struct Table<K, V>(pub Vec<(K, V)>);
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
 
 impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Table<K, V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
@@ -249,21 +286,30 @@ fn packed<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> st
 }
 
 /// The answer to a batch.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub(super) struct Answer {
-    /// One for each command.
-    pub replies: Vec<rmpv::Value>,
-    pub leased: Vec<Leased>,
     /// The time of the batch, Redis's clock.
     pub now: u64,
     /// When something happens by itself at the earliest; -1: nothing will.
     pub wake: i64,
-    /// There was more to lease than the budget allowed.
-    pub more: bool,
     /// The feed's end.
     pub head: u64,
-    /// How often, by lane, and by ten times the level and the outcome.
-    pub counts: Table<String, Table<u8, u64>>,
+    pub counts: Counts,
+    pub rest: Rest,
+    /// One for each command.
+    pub replies: Vec<rmpv::Value>,
+}
+
+/// How often: lane, ten times the level and the outcome, times.
+#[derive(Debug, Default)]
+pub(super) struct Counts(pub Vec<(String, u8, u64)>);
+
+/// What most answers have nothing to say of.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Rest {
+    pub leased: Vec<Leased>,
+    /// There was more to lease than the budget allowed.
+    pub more: bool,
     /// Dead letters by lane and reason.
     pub died: Table<String, Table<String, u64>>,
     /// The rest of what is counted, by name.
@@ -272,6 +318,83 @@ pub(super) struct Answer {
     pub new: bool,
     /// Redis had lost events that this gateway knows of.
     pub set_back: bool,
+}
+
+impl<'de> Deserialize<'de> for Counts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct InTurn;
+        impl<'de> Visitor<'de> for InTurn {
+            type Value = Counts;
+
+            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                out.write_str("lanes, outcomes and numbers in turn")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Counts, A::Error> {
+                let mut counts = Vec::with_capacity(seq.size_hint().unwrap_or(0) / 3);
+                while let Some(lane) = seq.next_element()? {
+                    counts.push((lane, part(&mut seq, "an outcome")?, part(&mut seq, "a number")?));
+                }
+                Ok(Counts(counts))
+            }
+        }
+        deserializer.deserialize_seq(InTurn)
+    }
+}
+
+/// The next part, which has to be there.
+fn part<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(seq: &mut A, what: &str) -> std::result::Result<T, A::Error> {
+    seq.next_element()?.ok_or_else(|| serde::de::Error::custom(format_args!("{what} is missing")))
+}
+
+/// `false`: there is nothing to say.
+fn rest<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Rest, D::Error> {
+    struct IfThere;
+    impl<'de> Visitor<'de> for IfThere {
+        type Value = Rest;
+
+        fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            out.write_str("false, or the rest of an answer")
+        }
+
+        fn visit_bool<E: serde::de::Error>(self, _: bool) -> std::result::Result<Rest, E> {
+            Ok(Rest::default())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> std::result::Result<Rest, A::Error> {
+            Rest::deserialize(serde::de::value::SeqAccessDeserializer::new(seq))
+        }
+    }
+    deserializer.deserialize_any(IfThere)
+}
+
+impl<'de> Deserialize<'de> for Answer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct IfAny(#[serde(deserialize_with = "rest")] Rest);
+        struct Parts;
+        impl<'de> Visitor<'de> for Parts {
+            type Value = Answer;
+
+            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                out.write_str("an answer")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Answer, A::Error> {
+                let now = part(&mut seq, "the time")?;
+                let wake = part(&mut seq, "when to wake")?;
+                let head = part(&mut seq, "the end of the feed")?;
+                let counts = part(&mut seq, "what is counted")?;
+                let IfAny(rest) = part(&mut seq, "the rest")?;
+                let mut replies = Vec::with_capacity(seq.size_hint().unwrap_or(0));
+                while let Some(reply) = seq.next_element()? {
+                    replies.push(reply);
+                }
+                Ok(Answer { now, wake, head, counts, rest, replies })
+            }
+        }
+        deserializer.deserialize_seq(Parts)
+    }
 }
 
 /// Reads an answer.

@@ -18,6 +18,7 @@
 --   dead                    sorted set: dead letters by order
 --   idem:<tenant>:<key>     string: the task that this idempotency key made; expires
 --   gateways, gateway:<id>  sorted set by the last sign of life; hash: its workers and the lanes that they serve
+--   peers                   string: how many gateways there were at the last sign of life; one that is alone has nobody to tell
 --   migrating               hash: a store is being moved here (`redis/import/claim.rs`); there is no epoch yet, and no gateway opens it
 --   fence:<gateway>         string: the generation of its connection; older ones are refused
 --
@@ -33,15 +34,24 @@
 -- A finished task: [i, state (d done, c cancelled), created, order of publishing, deadline, attempts, finished at, last failure].
 --
 -- A lane: [paused until (0: until it is resumed) or false, leased, delayed, when its rate allows the next, the credit of each level's
--- weight, ready tasks of each level].
+-- weight, ready tasks of each level, of each level the only owner who has a turn, or false: there is none, or more, or nobody knows].
 --
 -- An entry of the feed has the offset of its last event as its id, and one call's events, in order: m and the milliseconds, then for
 -- each event its type and four lines: entity, times, data, tenant.
 
--- Not there yet when the library is loaded, so whoever is called from outside begins with `enter`. `parts(packed, n, 1)` are the n parts
--- of a short array that was packed, behind a number that nobody needs: an eighth of the work of `unpack`, which makes a table of them.
-local call, pack, unpacked, parts
-local function enter() call, pack, unpacked, parts = redis.call, cmsgpack.pack, cmsgpack.unpack, cmsgpack.unpack_limit end
+-- Nothing of it is there when the library is loaded, so whoever is called from outside begins with `enter`. Kept from then on, because
+-- each name that is not a local one is looked up in two tables. `parts(packed, n, 1)` are the n parts of a short array that was packed,
+-- behind a number that nobody needs: an eighth of the work of `unpack`, which makes a table of them.
+local call, pack, unpacked, parts, encode, decode
+local unpack, tonumber, ipairs, pairs, rawget, setmetatable, format, floor, min, max, sub
+local function enter()
+  if call then return end
+  call, pack, unpacked, parts = redis.call, cmsgpack.pack, cmsgpack.unpack, cmsgpack.unpack_limit
+  encode, decode, format, sub, floor, min, max = cjson.encode, cjson.decode, string.format, string.sub, math.floor, math.min, math.max
+  -- As fields: a local name would be the one that is set.
+  local all = _G
+  unpack, tonumber, ipairs, pairs, rawget, setmetatable = all.unpack, all.tonumber, all.ipairs, all.pairs, all.rawget, all.setmetatable
+end
 
 local LEVELS = { 'high', 'normal', 'low' }
 local OUTCOMES = { published = 0, refused = 1, delivered = 2, done = 3, retried = 4, expired = 5, released = 6, dead = 7,
@@ -56,6 +66,9 @@ local MAX_ENTRY = 400
 local NEVER = 9007199254740991
 -- A Redis that has lost its last second goes on so far behind what a gateway had told of: other gateways may have told of more.
 local BEYOND_LOSS = 1000000
+
+-- What lanes without weights share.
+local NO_CREDIT = { 0, 0, 0 }
 
 -- By prefix: keys by their name, keys of lanes, parsed settings by version.
 local stores = {}
@@ -79,7 +92,7 @@ local function settings(store, version)
   if not config then
     local text = call('HGET', store.keys.config, version)
     if not text then return nil end
-    config = cjson.decode(text)
+    config = decode(text)
     store.configs[version] = config
   end
   return config
@@ -87,13 +100,14 @@ end
 
 local function time_now()
   local time = call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  return tonumber(time[1]) * 1000 + floor(tonumber(time[2]) / 1000)
 end
 
--- What most calls need none of is made when it is asked for. `held`: leases that were looked at, packed, or false: ended; `over`: tasks
--- that this call has finished; `settled`, `finished`: what is written of them at the end. For metrics: `died`, dead letters by lane and
--- reason; `tally`, by name what is counted of no lane.
-local RARE = { held = true, over = true, settled = true, finished = true, leased = true, leases_held = true, died = true, tally = true }
+-- What a call may need none of is made when it is asked for. `held`: leases that were looked at, packed, or false: ended; `over`: tasks
+-- that this call has finished; `settled`, `finished`: what is written of them at the end; `adds`: what is to be added to a queue, by its
+-- key. For metrics: `died`, dead letters by lane and reason; `tally`, by name what is counted of no lane.
+local RARE = { held = true, over = true, settled = true, finished = true, leased = true, leases_held = true, lengths = true, adds = true,
+  died = true, tally = true }
 local CONTEXT = {
   __index = function(c, name)
     if not RARE[name] then return nil end
@@ -103,17 +117,20 @@ local CONTEXT = {
   end,
 }
 
--- `head`, `seq` and `next` as they are kept. `fetched`: lanes as they are kept, of those that will probably be needed.
-local function context(store, cfg, now, seed, nonce, head, seq, next_timer, fetched)
+-- `head`, `seq` and `next` as they are kept. `names`: lanes that will probably be needed, `stored` at `first` and behind it, as they are
+-- kept.
+local function context(store, cfg, now, seed, head, seq, next_timer, names, stored, first)
   head, seq, next_timer = tonumber(head) or 0, tonumber(seq) or 0, tonumber(next_timer) or false
   return setmetatable({
-    store = store, prefix = store.prefix, keys = store.keys, cfg = cfg, now = now, seed = seed, nonce = nonce, leases = 0,
+    store = store, prefix = store.prefix, keys = store.keys, cfg = cfg, now = now, seed = seed, leases = 0,
     head = head, first_head = head, seq = seq, first_seq = seq, next = next_timer, first_next = next_timer,
     -- Numbers are costly to hand over as numbers.
-    at = string.format('%d', now),
-    lanes = {}, fetched = fetched, lengths = {}, adds = {}, events = {},
-    -- For metrics: by lane, and by ten times the level and the outcome.
-    counts = {},
+    at = format('%d', now),
+    lanes = {}, names = names, stored = stored, first = first, events = false,
+    -- For metrics: lane, ten times the level and the outcome, how often; in turn.
+    counts = false,
+    -- Of the batch; `alone`: it is one task, so nothing is to be gathered.
+    commands = 0, alone = false,
     ticked = false, workers = false, wake = false, more = false,
   }, CONTEXT)
 end
@@ -127,7 +144,7 @@ end
 local function earlier(a, b)
   if not a then return b end
   if not b then return a end
-  return math.min(a, b)
+  return min(a, b)
 end
 
 local function wake_at(c, at) c.wake = earlier(c.wake, at) end
@@ -138,33 +155,42 @@ local function timer_at(c, at)
 end
 
 local function count(c, lane, level, outcome)
-  local of_lane = c.counts[lane]
-  if not of_lane then
-    of_lane = {}
-    c.counts[lane] = of_lane
+  local at, counts = level * 10 + OUTCOMES[outcome], c.counts
+  if not counts then
+    c.counts = { lane, at, 1 }
+    return
   end
-  local at = level * 10 + OUTCOMES[outcome]
-  of_lane[at] = (of_lane[at] or 0) + 1
+  local n = #counts
+  for i = 1, n, 3 do
+    if counts[i] == lane and counts[i + 1] == at then
+      counts[i + 2] = counts[i + 2] + 1
+      return
+    end
+  end
+  counts[n + 1], counts[n + 2], counts[n + 3] = lane, at, 1
 end
 
 local function tally(c, name) c.tally[name] = (c.tally[name] or 0) + 1 end
 
 local function write_events(c)
   local events = c.events
-  if events[1] then
-    c.told = string.format('%d', c.head)
+  if events then
+    c.told = format('%d', c.head)
     call('XADD', c.keys.feed, c.told, 'm', c.at, unpack(events))
-    c.events = {}
+    c.events = false
   end
 end
 
 -- One event of the feed. Times stay numbers here, as in `due=1763000000000`; readers write them as text.
 local function event(c, kind, entity, tenant, data, times)
   c.head = c.head + 1
-  local events = c.events
+  local text, events = entity .. '\n' .. (times or '') .. '\n' .. data .. '\n' .. tenant, c.events
+  if not events then
+    c.events = { kind, text }
+    return
+  end
   local n = #events
-  events[n + 1] = kind
-  events[n + 2] = entity .. '\n' .. (times or '') .. '\n' .. data .. '\n' .. tenant
+  events[n + 1], events[n + 2] = kind, text
   if n + 2 >= MAX_ENTRY then write_events(c) end
 end
 
@@ -175,9 +201,16 @@ local function task_event(c, T, kind, extra, times)
   event(c, kind, T.id, T.tenant, data, times)
 end
 
-local function whole(number) return string.format('%d', number) end
+local function whole(number) return format('%d', number) end
 
-local function said(name, text) return ',"' .. name .. '":' .. cjson.encode(text) end
+-- The next place in the order of publishing, and the same as it stands in queues.
+local function next_place(c)
+  c.seq = c.seq + 1
+  c.seq_text = format('%013d', c.seq)
+  return c.seq, c.seq_text
+end
+
+local function said(name, text) return ',"' .. name .. '":' .. encode(text) end
 
 local function refusal(code, ...) return { 0, code, ... } end
 
@@ -202,35 +235,42 @@ local function lane_of(c, name)
   local L = c.lanes[name]
   if L then return L end
   local keys = keys_of_lane(c.store, name)
-  local stored = c.fetched[name]
+  local stored
+  for i = 1, #c.names do
+    if c.names[i] == name then stored = c.stored[c.first + i - 1] end
+  end
   if stored == nil then stored = call('GET', keys.lane) end
-  local _, paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3
+  local _, paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3, o1, o2, o3
   if stored then
-    _, paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3 = parts(stored, 10, 1)
+    _, paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3, o1, o2, o3 = parts(stored, 13, 1)
   else
     paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3 = false, 0, 0, 0, 0, 0, 0, 0, 0, 0
   end
-  local set = c.cfg.lanes[name]
+  local set = c.cfg.lanes[name] or c.cfg.fallback
   L = {
-    name = name, keys = keys, set = set or c.cfg.fallback, configured = set ~= nil, stored = stored,
-    paused = paused or nil, leased = leased, delayed = delayed, tat = tat, credit = { c1, c2, c3 }, ready = { r1, r2, r3 },
-    queued = { r1, r2, r3 },
+    name = name, keys = keys, set = set, stored = stored, paused = paused or nil, leased = leased, delayed = delayed, tat = tat,
+    credit = set.weights and { c1, c2, c3 } or NO_CREDIT, ready = { r1, r2, r3 }, only = { o1 or false, o2 or false, o3 or false },
+    -- How many of them have an entry in the list of their level.
+    listed1 = r1, listed2 = r2, listed3 = r3, dirty = false,
   }
   c.lanes[name] = L
   return L
 end
 
 local function packed_lane(L)
-  return pack({ L.paused or false, L.leased, L.delayed, L.tat, L.credit[1], L.credit[2], L.credit[3],
-    L.ready[1], L.ready[2], L.ready[3] })
+  local credit, ready, only = L.credit, L.ready, L.only
+  return pack({ L.paused or false, L.leased, L.delayed, L.tat, credit[1], credit[2], credit[3], ready[1], ready[2], ready[3],
+    only[1], only[2], only[3] })
 end
 
 local function depth(L) return L.ready[1] + L.ready[2] + L.ready[3] + L.delayed end
 
+local function is_configured(c, L) return c.cfg.lanes[L.name] ~= nil end
+
 -- A lane that is configured, or still has tasks.
 local function known_lane(c, name)
   local L = lane_of(c, name)
-  if L.configured or depth(L) + L.leased > 0 then return L end
+  if is_configured(c, L) or depth(L) + L.leased > 0 then return L end
   return nil
 end
 
@@ -238,7 +278,7 @@ local function is_paused(c, L) return L.paused ~= nil and (L.paused == 0 or L.pa
 
 -- Calls the command with a key and any number of arguments, a thousand at a time.
 local function call_all(command, key, arguments)
-  for i = 1, #arguments, 1000 do call(command, key, unpack(arguments, i, math.min(i + 999, #arguments))) end
+  for i = 1, #arguments, 1000 do call(command, key, unpack(arguments, i, min(i + 999, #arguments))) end
 end
 
 local function keep(set, key, text)
@@ -246,28 +286,41 @@ local function keep(set, key, text)
   set[n + 1], set[n + 2] = key, text
 end
 
+-- As many entries in the list of a level as there are ready tasks.
+local function list_ready(c, L, level, listed)
+  local more = L.ready[level] - listed
+  if more == 0 then return end
+  local key = L.keys.queue[level]
+  if more == 1 then
+    call('RPUSH', key, c.at)
+  elseif more > 0 then
+    local tokens = {}
+    for i = 1, more do tokens[i] = c.at end
+    call_all('RPUSH', key, tokens)
+  else
+    call('LPOP', key, -more)
+  end
+end
+
 -- What was counted is written once.
 local function flush(c)
-  local set = {}
+  write_events(c)
+  local set
+  if c.seq ~= c.first_seq then
+    -- Whoever takes a place in the order tells of it, so there is a new offset too.
+    set = { c.keys.seq, c.seq_text, c.keys.offset, c.told }
+  elseif c.head ~= c.first_head then
+    set = { c.keys.offset, c.told or whole(c.head) }
+  else
+    set = {}
+  end
   for _, L in pairs(c.lanes) do
-    for level = 1, 3 do
-      local more = L.ready[level] - L.queued[level]
-      if more == 1 then
-        call('RPUSH', L.keys.queue[level], c.at)
-      elseif more > 0 then
-        local tokens = {}
-        for i = 1, more do tokens[i] = c.at end
-        call_all('RPUSH', L.keys.queue[level], tokens)
-      elseif more < 0 then
-        call('LPOP', L.keys.queue[level], -more)
-      end
-    end
+    list_ready(c, L, 1, L.listed1)
+    list_ready(c, L, 2, L.listed2)
+    list_ready(c, L, 3, L.listed3)
     local packed = packed_lane(L)
     if packed ~= L.stored then keep(set, L.keys.lane, packed) end
   end
-  write_events(c)
-  if c.head ~= c.first_head then keep(set, c.keys.offset, c.told or whole(c.head)) end
-  if c.seq ~= c.first_seq then keep(set, c.keys.seq, whole(c.seq)) end
   if c.next ~= c.first_next then keep(set, c.keys.next, whole(c.next)) end
   if set[1] then call('MSET', unpack(set)) end
 end

@@ -12,7 +12,7 @@ end
 -- Reads the leases of many tasks at once.
 local function look_at_leases(c, ids)
   for i = 1, #ids, 1000 do
-    local last = math.min(i + 999, #ids)
+    local last = min(i + 999, #ids)
     local leases = call('HMGET', c.keys.held, unpack(ids, i, last))
     for j = i, last do
       if c.held[ids[j]] == nil then c.held[ids[j]] = leases[j - i + 1] end
@@ -93,46 +93,62 @@ end
 local function order_key(L, level, owner) return L.keys.order[level] .. owner end
 
 -- Sorts by order of publishing among those that became ready at the same time.
-local function member_of(T) return string.format('%013d%s', T.seq, T.id) end
+local function member_of(T) return format('%013d%s', T.seq, T.id) end
 
 local function length(c, key)
   local held = c.lengths[key]
   if not held then
-    held = call('ZCARD', key)
+    local adds = rawget(c, 'adds')
+    adds = adds and adds[key]
+    held = call('ZCARD', key) + (adds and #adds / 2 or 0)
     c.lengths[key] = held
   end
   return held
 end
 
+-- Puts a task into the queue of an owner. It is counted as ready already, so if there is one it is this, and nobody has a turn.
 local function enqueue(c, L, level, owner, since, member)
-  local key = order_key(L, level, owner)
-  local before = length(c, key)
-  local adds = c.adds[key]
-  if not adds then
-    adds = {}
-    c.adds[key] = adds
+  local key, only = order_key(L, level, owner), L.only[level]
+  if L.ready[level] == 1 then
+    call('RPUSH', L.keys.turn[level], owner)
+    L.only[level] = owner
+  elseif only ~= owner and length(c, key) == 0 then
+    call('RPUSH', L.keys.turn[level], owner)
+    L.only[level] = false
   end
-  local n = #adds
-  adds[n + 1] = since == c.now and c.at or since
-  adds[n + 2] = member
-  c.lengths[key] = before + 1
-  if before == 0 then call('RPUSH', L.keys.turn[level], owner) end
   L.dirty = true
+  local score = since == c.now and c.at or since
+  if c.alone then
+    call('ZADD', key, score, member)
+  elseif c.adds[key] then
+    keep(c.adds[key], score, member)
+  else
+    c.adds[key] = { score, member }
+  end
+  local lengths = rawget(c, 'lengths')
+  if lengths and lengths[key] then lengths[key] = lengths[key] + 1 end
 end
 
 -- What was queued is written before anybody reads queues.
 local function write_queues(c)
+  if not rawget(c, 'adds') then return end
   for key, adds in pairs(c.adds) do call_all('ZADD', key, adds) end
-  c.adds = {}
+  c.adds = nil
+end
+
+-- Of an owner who has nothing left in this queue.
+local function end_turn(L, level, owner)
+  call('LREM', L.keys.turn[level], 0, owner)
+  if L.only[level] == owner then L.only[level] = false end
 end
 
 local function dequeue(c, L, level, owner, member)
   local key = order_key(L, level, owner)
+  write_queues(c)
   local before = length(c, key)
-  if c.adds[key] then write_queues(c) end
   call('ZREM', key, member)
   c.lengths[key] = before - 1
-  if before == 1 then call('LREM', L.keys.turn[level], 1, owner) end
+  if before == 1 then end_turn(L, level, owner) end
 end
 
 local function is_keyed(L, session, key) return key or (L.set.affinity and session) end

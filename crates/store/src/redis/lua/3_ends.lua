@@ -29,11 +29,11 @@ local function write_finished(c)
     keys[#keys + 1] = c.keys['task:'] .. c.finished[i]
   end
   call_all('HSET', c.keys.finished, c.finished)
-  for i = 1, #keys, 1000 do call('UNLINK', unpack(keys, i, math.min(i + 999, #keys))) end
+  for i = 1, #keys, 1000 do call('UNLINK', unpack(keys, i, min(i + 999, #keys))) end
   call_all('RPUSH', done, ids)
   local over = call('LLEN', done) - c.cfg.finished_tasks
   while over > 0 do
-    local oldest = call('LPOP', done, math.min(over, 1000))
+    local oldest = call('LPOP', done, min(over, 1000))
     if not oldest then return end
     call('HDEL', c.keys.finished, unpack(oldest))
     over = over - #oldest
@@ -51,7 +51,7 @@ end
 -- The words of the failure before, if there was one.
 local function last_failure(T)
   local text = call('HGET', T.key, 'h')
-  local failures = text and cjson.decode(text) or {}
+  local failures = text and decode(text) or {}
   return #failures > 0 and failures[#failures][3] or false
 end
 
@@ -70,10 +70,10 @@ end
 
 local function add_failure(c, T, why)
   local text = call('HGET', T.key, 'h')
-  local failures = text and cjson.decode(text) or {}
+  local failures = text and decode(text) or {}
   failures[#failures + 1] = { T.attempts, c.now, why }
   if #failures > MAX_FAILURES then table.remove(failures, 1) end
-  call('HSET', T.key, 'h', cjson.encode(failures))
+  call('HSET', T.key, 'h', encode(failures))
 end
 
 local function drop_dead(c, T)
@@ -126,7 +126,7 @@ end
 local function policy_of(L, T)
   local p = L.set.retry
   if not T.retry then return p end
-  local own = cjson.decode(T.retry)
+  local own = decode(T.retry)
   local merged = {}
   for name, value in pairs(p) do merged[name] = value end
   for name, value in pairs(own) do merged[name] = value end
@@ -136,11 +136,11 @@ end
 -- Milliseconds until the next attempt after this one failed; nil: it was the last.
 local function retry_delay(policy, attempt, r)
   if attempt > policy.max then return nil end
-  local backoff = math.max(policy.backoff, 1)
+  local backoff = max(policy.backoff, 1)
   local raw = 0
-  if policy.delay_ms > 0 then raw = math.min(policy.delay_ms * backoff ^ math.max(attempt - 1, 0), policy.max_delay_ms) end
-  local jitter = math.min(math.max(policy.jitter, 0), 1)
-  return math.floor(raw * (1 + jitter * (2 * r - 1)) + 0.5)
+  if policy.delay_ms > 0 then raw = min(policy.delay_ms * backoff ^ max(attempt - 1, 0), policy.max_delay_ms) end
+  local jitter = min(max(policy.jitter, 0), 1)
+  return floor(raw * (1 + jitter * (2 * r - 1)) + 0.5)
 end
 
 local function is_late(c, T) return T.deadline and not T.replayed and T.deadline <= c.now end
@@ -164,7 +164,7 @@ local function fail(c, L, T, reason, asked_ms, outcome)
   end
   leave(c, L, T)
   add_failure(c, T, reason)
-  T.due = c.now + math.max(delay, asked_ms or 0)
+  T.due = c.now + max(delay, asked_ms or 0)
   task_event(c, T, 'task_retry_scheduled', said('reason', reason), 'due=' .. whole(T.due))
   wait(c, L, T)
   save_place(T)
@@ -189,7 +189,7 @@ local function release(c, L, T, asked_ms)
   T.attempts = T.attempts - 1
   wait(c, L, T)
   save_place(T)
-  return math.max(T.due, c.now)
+  return max(T.due, c.now)
 end
 
 local function pause(c, L, until_ms, reason)
@@ -197,16 +197,16 @@ local function pause(c, L, until_ms, reason)
   if until_ms then
     call('ZADD', c.keys.resume, until_ms, L.name)
     timer_at(c, until_ms)
-    event(c, 'lane_paused', L.name, '', '"reason":' .. cjson.encode(reason), 'until=' .. whole(until_ms))
+    event(c, 'lane_paused', L.name, '', '"reason":' .. encode(reason), 'until=' .. whole(until_ms))
   else
     call('ZREM', c.keys.resume, L.name)
-    event(c, 'lane_paused', L.name, '', '"reason":' .. cjson.encode(reason))
+    event(c, 'lane_paused', L.name, '', '"reason":' .. encode(reason))
   end
 end
 
 local function resume(c, L, reason)
   L.paused = nil
   call('ZREM', c.keys.resume, L.name)
-  event(c, 'lane_resumed', L.name, '', '"reason":' .. cjson.encode(reason))
+  event(c, 'lane_resumed', L.name, '', '"reason":' .. encode(reason))
   L.dirty = true
 end

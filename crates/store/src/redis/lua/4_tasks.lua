@@ -5,13 +5,14 @@ local verbs = {}
 local function has(scope, tenant) return scope == '' or scope == tenant end
 
 -- `packed`: i of the task as it is kept. `asked`: the lane that was asked for; the task's is the caller's own choice among those that it
--- has configured, and empty if there is none. `dead`: reason and words of a dead letter.
+-- has configured, and empty if there is none. `dead`: reason and words of a dead letter. What follows the payload may be left out.
 local function publish_one(c, tenant, id, packed, payload, delay, deadline, idempotency_key, asked, dead)
   local _, _, name, level, _, session, order_key, _, label = parts(packed, 8, 1)
   if name == '' then
     tally(c, 'no_lane')
     return refusal('unknown_lane', asked)
   end
+  delay = delay or 0
   local L = lane_of(c, name)
   local idem
   if idempotency_key then
@@ -40,21 +41,36 @@ local function publish_one(c, tenant, id, packed, payload, delay, deadline, idem
     touch_session(c, session, idle_ms)
     call('HINCRBY', c.prefix .. ':session:' .. session, 'np', 1)
   end
-  c.seq = c.seq + 1
+  local seq, place = next_place(c)
+  local key, data = c.keys['task:'] .. id, label .. ',"payload_bytes":' .. #payload
+  if idem then call('SET', idem, id, 'PX', c.cfg.idempotency_window_ms) end
+  count(c, name, level, 'published')
+  if delay == 0 and not (session or order_key or deadline or dead) then
+    -- Most tasks: ready at once, and nothing else knows of them.
+    local owner = 't:' .. tenant
+    L.ready[level] = L.ready[level] + 1
+    enqueue(c, L, level, owner, c.now, place .. id)
+    call('HSET', key, 'i', packed, 'm', pack({ 'w', c.now, seq, false, 'e', owner, c.now, 0, false }), 'y', payload)
+    event(c, 'task_published', id, tenant, data, 'due=' .. c.at)
+    return 1
+  end
   local T = {
-    id = id, key = c.keys['task:'] .. id, tenant = tenant, lane = name, level = level, session = session, order_key = order_key,
-    deadline = deadline and c.now + deadline, created = c.now, seq = c.seq, attempts = 0, due = c.now + delay, label = label,
+    id = id, key = key, tenant = tenant, lane = name, level = level, session = session, order_key = order_key,
+    deadline = deadline and c.now + deadline, created = c.now, seq = seq, attempts = 0, due = c.now + delay, label = label,
   }
   file(c, L, T)
   wait(c, L, T)
-  call('HSET', T.key, 'i', packed, 'm', moving(T), 'y', payload)
-  if idem then call('SET', idem, id, 'PX', c.cfg.idempotency_window_ms) end
+  call('HSET', key, 'i', packed, 'm', moving(T), 'y', payload)
   local times = 'due=' .. (delay == 0 and c.at or whole(T.due))
   if T.deadline then times = times .. ' deadline=' .. whole(T.deadline) end
-  event(c, 'task_published', id, tenant, label .. ',"payload_bytes":' .. #payload, times)
-  count(c, name, level, 'published')
+  event(c, 'task_published', id, tenant, data, times)
   if dead then bury(c, L, T, dead[1], dead[2], false) end
   return 1
+end
+
+function verbs.publish_one(c, ...)
+  c.alone = c.commands == 1
+  return publish_one(c, ...)
 end
 
 -- Of each task what `publish_one` takes, packed.
@@ -188,7 +204,7 @@ local function forget_worker(c, worker, lanes)
   local key = c.prefix .. ':home-of:' .. worker
   for _, entry in ipairs(call('SMEMBERS', key)) do
     local at = string.find(entry, '\n', 1, true)
-    call('HDEL', c.prefix .. ':homes:' .. string.sub(entry, 1, at - 1), string.sub(entry, at + 1))
+    call('HDEL', c.prefix .. ':homes:' .. sub(entry, 1, at - 1), sub(entry, at + 1))
   end
   call('DEL', key)
   for _, lane in ipairs(lanes) do
@@ -200,9 +216,9 @@ local function forget_worker(c, worker, lanes)
       if #held > 0 then
         call('DEL', own)
         c.lengths[own] = 0
-        call('LREM', L.keys.turn[level], 0, 'w:' .. worker)
+        end_turn(L, level, 'w:' .. worker)
         for i = 1, #held, 2 do
-          local T = load(c, string.sub(held[i], 14))
+          local T = load(c, sub(held[i], 14))
           if T then
             T.owner = owner_of(c, L, T)
             save_place(T)
@@ -256,7 +272,7 @@ function verbs.give_back(c, nonces, single)
   if #nonces == 0 then return { 1 } end
   local lost = {}
   for _, nonce in ipairs(nonces) do lost[nonce] = true end
-  local held = leased_ones(c, function(T) return lost[string.sub(T.receipt, 1, 12)] end)
+  local held = leased_ones(c, function(T) return lost[sub(T.receipt, 1, 12)] end)
   for _, T in ipairs(held) do release(c, lane_of(c, T.lane), T, nil) end
   return { 1 }
 end

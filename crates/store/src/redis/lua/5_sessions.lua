@@ -3,7 +3,7 @@
 local function session_key(c, id) return c.prefix .. ':session:' .. id end
 
 local function session_event(c, kind, id, tenant, state, extra)
-  event(c, kind, id, tenant, '"tenant":' .. cjson.encode(tenant) .. ',"state":"' .. state .. '"' .. extra)
+  event(c, kind, id, tenant, '"tenant":' .. encode(tenant) .. ',"state":"' .. state .. '"' .. extra)
 end
 
 local function view_session(c, id) return { 1, id, call('HGETALL', session_key(c, id)) } end
@@ -21,7 +21,7 @@ local function next_free(c, tenant)
   local first = call('ZRANGE', c.keys.idle, 0, tenant and 999 or 0, 'WITHSCORES')
   for i = 1, #first, 2 do
     if not tenant or call('HGET', session_key(c, first[i]), 't') == tenant then
-      return math.max(tonumber(first[i + 1]) - c.now, 1)
+      return max(tonumber(first[i + 1]) - c.now, 1)
     end
   end
   return c.cfg.idle_timeout_ms

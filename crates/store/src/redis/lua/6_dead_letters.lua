@@ -4,7 +4,7 @@ local PIECE = 500
 
 local function replays_of(T)
   local text = T.replayed and call('HGET', T.key, 'R')
-  return text and cjson.decode(text) or {}
+  return text and decode(text) or {}
 end
 
 local function find_dead(c, scope, id)
@@ -36,13 +36,12 @@ local function replay_one(c, T, by, due)
   task_event(c, T, 'task_replayed', said('by', by), 'due=' .. whole(due))
   leave_dead(c, T)
   replays[#replays + 1] = { c.now, by }
-  c.seq = c.seq + 1
-  T.seq, T.attempts, T.due, T.replayed = c.seq, 0, due, true
+  T.seq, T.attempts, T.due, T.replayed = next_place(c), 0, due, true
   call('HDEL', T.key, 'f', 'dr', 'dd', 'do')
   if T.session and call('EXISTS', session_key(c, T.session)) == 1 then call('HINCRBY', session_key(c, T.session), 'nx', -1) end
   file(c, L, T)
   wait(c, L, T)
-  call('HSET', T.key, 'm', moving(T), 'R', cjson.encode(replays))
+  call('HSET', T.key, 'm', moving(T), 'R', encode(replays))
   count(c, L.name, T.level, 'replayed')
   return { 1 }
 end
@@ -83,7 +82,7 @@ function verbs.dead_piece(c, scope, filter, after, top, done, what, by, rate, li
           purge_one(c, T)
           done = done + 1
         elseif limit < 0 or done < limit then
-          local due = rate > 0 and c.now + math.floor(done * 1000 / rate) or c.now
+          local due = rate > 0 and c.now + floor(done * 1000 / rate) or c.now
           if replay_one(c, T, by, due)[1] == 1 then done = done + 1 else refused = refused + 1 end
         end
       end

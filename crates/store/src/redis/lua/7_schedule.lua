@@ -11,7 +11,7 @@ local function first_timer(c)
   local next = NEVER
   for _, key in ipairs(TIMERS) do
     local first = call('ZRANGE', c.prefix .. ':' .. key, 0, 0, 'WITHSCORES')
-    if first[2] then next = math.min(next, tonumber(first[2])) end
+    if first[2] then next = min(next, tonumber(first[2])) end
   end
   return next
 end
@@ -66,12 +66,15 @@ local function tick(c)
 end
 
 -- A gateway that gave no sign of life is gone, and with it its workers: what they had has failed, what was kept for them is free.
--- Answers whether this one has come anew: if it was taken for gone, what it had told of its workers is forgotten.
-local function give_sign_of_life(c, own)
+-- Answers whether this one has come anew: if it was taken for gone, what it had told of its workers is forgotten; and how many there are,
+-- which was `peers`.
+local function give_sign_of_life(c, own, peers)
   local key = c.keys.gateways
   local new = call('ZADD', key, c.at, own) == 1
   local gone = call('ZRANGEBYSCORE', key, '-inf', c.now - GATEWAY_GONE_MS)
-  if #gone == 0 then return new end
+  local there = whole(call('ZCARD', key) - #gone)
+  if there ~= peers then call('SET', c.keys.peers, there) end
+  if #gone == 0 then return new, there end
   local workers = {}
   for _, id in ipairs(gone) do
     local held = call('HGETALL', c.prefix .. ':gateway:' .. id)
@@ -86,12 +89,12 @@ local function give_sign_of_life(c, own)
   local failed = leased_ones(c, function(T) return workers[T.worker] end)
   for _, T in ipairs(failed) do fail(c, lane_of(c, T.lane), T, 'worker gone', nil, 'retried') end
   for worker, lanes in pairs(workers) do forget_worker(c, worker, lanes) end
-  return new
+  return new, there
 end
 
 local function may(taker, owner)
   if owner == taker.own then return true end
-  return string.sub(owner, 1, 2) == 't:' and (taker.only == nil or owner == taker.only)
+  return sub(owner, 1, 2) == 't:' and (taker.only == nil or owner == taker.only)
 end
 
 -- The first of an owner's queue. Read some at a time, and taken out of Redis when the lane is done: see `schedule_lane`.
@@ -192,7 +195,7 @@ local function take(c, L, entry)
   c.lengths[key] = before - 1
   if before == 1 then
     table.remove(turn, entry.at)
-    call('LREM', L.keys.turn[level], 1, owner)
+    end_turn(L, level, owner)
   elseif #turn > 1 then
     table.remove(turn, entry.at)
     turn[#turn + 1] = owner
@@ -202,7 +205,7 @@ local function take(c, L, entry)
 end
 
 local function lease(c, L, entry, taker, tat)
-  local id = string.sub(entry.member, 14)
+  local id = sub(entry.member, 14)
   local got = call('HMGET', c.keys['task:'] .. id, 'i', 'm', 'y')
   local _, tenant, _, _, _, session, order_key, _, label = parts(got[1], 8, 1)
   local _, _, created, seq, deadline, _, _, due, attempts, replayed = parts(got[2], 9, 1)
@@ -210,7 +213,7 @@ local function lease(c, L, entry, taker, tat)
   local attempt = attempts + 1
   local expires = c.now + L.set.lease_ms
   c.leases = c.leases + 1
-  local receipt = c.nonce .. string.format('%04x', c.leases)
+  local receipt = c.nonce .. format('%04x', c.leases)
   L.leased = L.leased + 1
   if tat then L.tat = tat end
   local expires_at = L.expires_at
@@ -248,7 +251,7 @@ local function schedule_lane(c, L, line, out, budget)
   -- How far to read ahead in a queue: no further than the takers would go.
   local credit = 0
   for _, taker in ipairs(line) do credit = credit + taker.credit end
-  L.ahead = math.min(credit, 256) - 1
+  L.ahead = min(credit, 256) - 1
   local at = 1
   while #L.turn[1] + #L.turn[2] + #L.turn[3] > 0 and may_lease(c, L) do
     if #out >= budget then
@@ -263,7 +266,7 @@ local function schedule_lane(c, L, line, out, budget)
         wake_at(c, math.ceil(earliest / 1000))
         break
       end
-      tat = math.max(L.tat, now_us) + L.set.interval_us
+      tat = max(L.tat, now_us) + L.set.interval_us
     end
     local entry, taker
     for _ = 1, #line do
@@ -283,17 +286,17 @@ local function schedule_lane(c, L, line, out, budget)
     local turn = L.turn[level]
     if #turn > 1 then
       call('DEL', L.keys.turn[level])
-      for i = 1, #turn, 1000 do call('RPUSH', L.keys.turn[level], unpack(turn, i, math.min(i + 999, #turn))) end
+      for i = 1, #turn, 1000 do call('RPUSH', L.keys.turn[level], unpack(turn, i, min(i + 999, #turn))) end
     end
   end
+  for level = 1, 3 do L.only[level] = #L.turn[level] == 1 and L.turn[level][1] end
   L.left = #L.turn[1] + #L.turn[2] + #L.turn[3] > 0
 end
 
--- Leases to those of one gateway who have credit. A taker is, packed: worker or '' (whoever has the receipt), tenant or '', credit and
--- lanes.
+-- Leases to those of one gateway who have credit, if there are any. A taker is, packed: worker or '' (whoever has the receipt), tenant or
+-- '', credit and lanes.
 local function schedule(c, takers, budget)
   local out = {}
-  if #takers == 0 then return out end
   local lines, names = {}, {}
   for i = 1, #takers do
     local worker, tenant, credit, wanted = unpacked(takers[i])
@@ -314,6 +317,7 @@ local function schedule(c, takers, budget)
   if out[1] then
     call_all('ZADD', c.keys.leases, c.leased)
     call_all('HSET', c.keys.held, c.leases_held)
+    return out
   end
-  return out
+  return nil
 end

@@ -25,7 +25,7 @@ local function view_lane(c, name)
     end
     local keyed = call('ZRANGE', L.keys.keyed[level], 0, 0, 'WITHSCORES')
     if keyed[2] then since = earlier(since, tonumber(keyed[2])) end
-    oldest_ms[level] = since and math.max(c.now - since, 0) or 0
+    oldest_ms[level] = since and max(c.now - since, 0) or 0
   end
   return { name, is_paused(c, L), L.paused or 0, L.ready, L.delayed, L.leased, oldest_ms,
     call('LLEN', c.prefix .. ':queue:' .. name .. ':dlq'), L.set.concurrency, L.set.max_depth, workers_of(c, name) }
@@ -54,7 +54,7 @@ function verbs.stats(c)
   local lanes = {}
   for _, name in ipairs(call('SMEMBERS', c.keys.lanes)) do
     local L = lane_of(c, name)
-    if L.configured or depth(L) + L.leased + call('LLEN', c.prefix .. ':queue:' .. name .. ':dlq') > 0 then
+    if is_configured(c, L) or depth(L) + L.leased + call('LLEN', c.prefix .. ':queue:' .. name .. ':dlq') > 0 then
       lanes[#lanes + 1] = view_lane(c, name)
     end
   end
@@ -71,9 +71,9 @@ function verbs.announce(c, told)
 end
 
 -- Tells the other gateways of lanes that have something for whoever has credit there, and of the feed's new end. This wakes; nothing
--- depends on its arrival.
-local function wake_others(c, own)
-  if c.head == c.first_head or call('ZCARD', c.keys.gateways) < 2 then return end
+-- depends on its arrival. `peers`: how many gateways there are, as `give_sign_of_life` left it.
+local function wake_others(c, own, peers)
+  if c.head == c.first_head or peers == '1' then return end
   local told = { whole(c.head) }
   for name, L in pairs(c.lanes) do
     local left = L.left
@@ -90,47 +90,61 @@ end
 
 local NONE = {}
 
+-- What most answers have nothing to say of: leases, whether there was more to lease, what is counted in other ways, whether this gateway
+-- has come anew, whether Redis had lost events.
+local function rest_of(c, out, new, set_back)
+  local died, counted = rawget(c, 'died'), rawget(c, 'tally')
+  if not (out or c.more or died or counted or new or set_back) then return false end
+  return { out or NONE, c.more, died or NONE, counted or NONE, new, set_back }
+end
+
 local function run(c, verb, ...) return verbs[verb](c, ...) end
 
 -- One batch of one gateway, atomic as a whole: what is due, its commands in order, and leases to its workers. Arguments are the prefix,
 -- what stands around the commands, and the commands, each packed: parts in a row and no array around them, because those become values
--- at once, and an array a table that nobody keeps.
+-- at once, and an array a table that nobody keeps. Of what stands around them, what follows the lanes may be left out.
 local function step(keys, args)
   enter()
   local store = store_of(args[1])
-  local version, gateway, generation, seed, nonce, now, alive, known, names, takers, budget = unpacked(args[2])
+  local version, gateway, generation, known, seed, names, alive, nonce, takers, budget, now = unpacked(args[2])
   local own = store.keys
   local fence_key = own['fence:'] .. gateway
   local wanted = {}
   for i = 1, #names do wanted[i] = keys_of_lane(store, names[i]).lane end
-  local stored = call('MGET', own.offset, own.seq, own.next, fence_key, own.epoch, unpack(wanted))
-  if not stored[5] then return redis.error_reply('NOSETTINGS the store is not there') end
+  local stored = call('MGET', own.offset, own.seq, own.next, own.peers, fence_key, own.epoch, unpack(wanted))
+  if not stored[6] then return redis.error_reply('NOSETTINGS the store is not there') end
   -- A batch whose sender has given it up may still lie in a socket: what it leased would reach nobody.
-  local fence = tonumber(stored[4]) or 0
-  if generation < fence then return redis.error_reply('FENCED a later connection of this gateway has taken over') end
-  if generation > fence then call('SET', fence_key, generation) end
-  local fetched = {}
-  for i = 1, #names do fetched[names[i]] = stored[5 + i] end
+  if generation ~= stored[5] then
+    if tonumber(generation) < (tonumber(stored[5]) or 0) then
+      return redis.error_reply('FENCED a later connection of this gateway has taken over')
+    end
+    call('SET', fence_key, generation)
+  end
   local cfg = settings(store, version)
   if not cfg then return redis.error_reply('NOSETTINGS the settings of this version are not there') end
-  local c = context(store, cfg, now or time_now(), seed, nonce, stored[1], stored[2], stored[3], fetched)
+  local c = context(store, cfg, now or time_now(), seed, stored[1], stored[2], stored[3], names, stored, 7)
+  c.nonce = nonce
   -- An offset that was told must not come again with another event: what is missing is a gap, which readers are told of.
   local set_back = known > c.head
   if set_back then c.head = known + BEYOND_LOSS end
   tick(c)
-  local new = alive and give_sign_of_life(c, gateway) or false
-  local replies = {}
-  for i = 3, #args do replies[i - 2] = run(c, unpacked(args[i])) end
+  local peers, new = stored[4], false
+  if alive then new, peers = give_sign_of_life(c, gateway, peers) end
+  -- The answer: when it was, when something happens by itself, the feed's end, what is counted, the rest, and the replies.
+  local answer = { false, false, false, false, false, nil }
+  c.commands = #args - 2
+  for i = 3, #args do answer[i + 3] = run(c, unpacked(args[i])) end
   write_queues(c)
   write_settled(c)
   write_finished(c)
-  local out = schedule(c, takers, budget)
+  local out = takers and schedule(c, takers, budget)
   if c.ticked then c.next = first_timer(c) end
   if c.next < NEVER then wake_at(c, c.next) end
   flush(c)
-  wake_others(c, gateway)
-  return pack({ replies, out, c.now, c.wake or -1, c.more, c.head, c.counts, rawget(c, 'died') or NONE,
-    rawget(c, 'tally') or NONE, new, set_back })
+  wake_others(c, gateway, peers)
+  answer[1], answer[2], answer[3], answer[4] = c.now, c.wake or -1, c.head, c.counts or NONE
+  answer[5] = rest_of(c, out, new, set_back)
+  return pack(answer)
 end
 
 -- Makes the store if it is not there, and leaves the settings of one version. Answers the epoch.
@@ -169,7 +183,7 @@ local function trim(keys, args)
   local length = call('XLEN', feed)
   local bytes = call('MEMORY', 'USAGE', feed, 'SAMPLES', 10) or 0
   if bytes > keep_bytes and length > 1 then
-    dropped = dropped + call('XTRIM', feed, 'MAXLEN', math.floor(length * keep_bytes / bytes))
+    dropped = dropped + call('XTRIM', feed, 'MAXLEN', floor(length * keep_bytes / bytes))
   end
   return { dropped, bytes }
 end

@@ -74,9 +74,14 @@ impl InRedis {
             seed: self.batches,
             nonce: &nonce,
             now: Some(self.now.0),
-            alive: true,
+            // In all the ways that a gateway says it.
+            alive: self.batches % 3 == 1,
             head: 0,
-            lanes: Vec::new(),
+            lanes: if self.batches % 2 == 0 {
+                Vec::new()
+            } else {
+                self.options.lanes.keys().map(String::as_str).collect()
+            },
             takers,
             budget: 1_000,
         };
@@ -107,8 +112,7 @@ impl Subject for InRedis {
     fn publish(&mut self, tenant: &str, spec: TaskSpec) -> TaskId {
         let (command, ids) = encode::publish_command(&self.options, tenant, std::slice::from_ref(&spec));
         let reply = self.ask(command);
-        let answers = reply.as_array().expect("one for each");
-        encode::published(ids[0], &answers[0]).expect("there is room").id
+        encode::published(ids[0], &reply).expect("there is room").id
     }
 
     fn open_worker(&mut self, spec: &WorkerSpec) {
@@ -163,7 +167,7 @@ impl Subject for InRedis {
         });
         let of_pulls = pulls.iter().map(|(lane, credit)| (String::new(), "", *credit, vec![lane.as_str()]));
         let takers = of_workers.chain(of_pulls).collect();
-        let leased = self.batch(&[], takers).leased;
+        let leased = self.batch(&[], takers).rest.leased;
         self.workers = workers;
         let mut given = Vec::new();
         for lease in leased {
