@@ -161,16 +161,14 @@ pub(super) struct Envelope<'a> {
 }
 
 impl Envelope<'_> {
-    /// As the library takes it, in front of the commands. Many need none of what follows the lanes, and it is left out.
+    /// As the library takes it, in front of the commands. Who asks is packed once more, because it is looked into only the first time.
+    /// Many need none of what follows the seed, and it is left out.
     pub(super) fn write(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
-        append(&mut out, self.version);
-        append(&mut out, self.gateway);
-        // As it is kept: mostly it only has to be the same.
-        append(&mut out, &self.generation.to_string());
+        // The generation as it is kept: mostly it only has to be the same.
+        append_packed(&mut out, &row(&(self.version, self.gateway, self.generation.to_string(), &self.lanes)));
         append(&mut out, &self.head);
         append(&mut out, &self.seed);
-        append(&mut out, &self.lanes);
         if !self.alive && self.takers.is_empty() && self.now.is_none() {
             return out;
         }

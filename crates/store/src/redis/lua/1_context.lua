@@ -1,5 +1,6 @@
--- What one call knows and has done: settings, time, the lanes it touched, what it counted. Nothing outlives the call but parsed
--- settings, which never change under their version.
+-- What one call knows and has done: settings, time, the lanes it touched, what it counted. What outlives the call never changes (parsed
+-- settings under their version, who asks), or is only taken up again while it is what Redis has (`lane_of`), or is only a table whose
+-- fields are all set anew, because tables are costly to make.
 --
 -- Keys, all below one prefix (put braces around it for a cluster, so that all of them share a slot):
 --   config                  hash: version -> settings as JSON              format, epoch, offset, seq   strings
@@ -70,7 +71,10 @@ local BEYOND_LOSS = 1000000
 -- What lanes without weights share.
 local NO_CREDIT = { 0, 0, 0 }
 
--- By prefix: keys by their name, keys of lanes, parsed settings by version.
+-- How many gateways, with their settings and lanes, are remembered as they said it.
+local MAX_ASKERS = 256
+
+-- By prefix: keys by their name, keys of lanes, parsed settings by version, who asked.
 local stores = {}
 
 local function store_of(prefix)
@@ -81,7 +85,7 @@ local function store_of(prefix)
       keys[name] = key
       return key
     end
-    store = { prefix = prefix, keys = setmetatable({}, { __index = key_of }), lanes = {}, configs = {} }
+    store = { prefix = prefix, keys = setmetatable({}, { __index = key_of }), lanes = {}, configs = {}, askers = {}, asked = 0 }
     stores[prefix] = store
   end
   return store
@@ -103,6 +107,41 @@ local function time_now()
   return tonumber(time[1]) * 1000 + floor(tonumber(time[2]) / 1000)
 end
 
+-- The keys of a lane, written once.
+local function keys_of_lane(store, name)
+  local keys = store.lanes[name]
+  if not keys then
+    local prefix = store.prefix
+    keys = { lane = prefix .. ':lane:' .. name, queue = {}, turn = {}, order = {}, keyed = {} }
+    for level = 1, 3 do
+      keys.queue[level] = prefix .. ':queue:' .. name .. ':' .. LEVELS[level]
+      keys.turn[level] = prefix .. ':turn:' .. name .. ':' .. level
+      keys.order[level] = prefix .. ':order:' .. name .. ':' .. level .. ':'
+      keys.keyed[level] = prefix .. ':keyed:' .. name .. ':' .. level
+    end
+    store.lanes[name] = keys
+  end
+  return keys
+end
+
+-- Who asks, as a gateway says it with each batch, packed: version of its settings, its name, the generation of its connection, as text,
+-- and the lanes that it will probably touch. `keys`: what is read for it before anything else; `at`: where the lanes are among them.
+local function asker_of(store, said)
+  local asker = store.askers[said]
+  if asker then return asker end
+  local version, gateway, generation, lanes = unpacked(said)
+  local own, fence = store.keys, store.prefix .. ':fence:' .. gateway
+  asker = { version = version, gateway = gateway, generation = generation, fence = fence, at = {},
+    keys = { own.offset, own.seq, own.next, own.peers, own.epoch, fence } }
+  for _, name in ipairs(lanes) do
+    local n = #asker.keys + 1
+    asker.keys[n], asker.at[name] = keys_of_lane(store, name).lane, n
+  end
+  if store.asked >= MAX_ASKERS then store.askers, store.asked = {}, 0 end
+  store.askers[said], store.asked = asker, store.asked + 1
+  return asker
+end
+
 -- What a call may need none of is made when it is asked for. `held`: leases that were looked at, packed, or false: ended; `over`: tasks
 -- that this call has finished; `settled`, `finished`: what is written of them at the end; `adds`: what is to be added to a queue, by its
 -- key. For metrics: `died`, dead letters by lane and reason; `tally`, by name what is counted of no lane.
@@ -112,27 +151,47 @@ local CONTEXT = {
   __index = function(c, name)
     if not RARE[name] then return nil end
     local made = {}
-    c[name] = made
+    c[name], c.rare = made, true
     return made
   end,
 }
 
--- `head`, `seq` and `next` as they are kept. `names`: lanes that will probably be needed, `stored` at `first` and behind it, as they are
--- kept.
-local function context(store, cfg, now, seed, head, seq, next_timer, names, stored, first)
-  head, seq, next_timer = tonumber(head) or 0, tonumber(seq) or 0, tonumber(next_timer) or false
+local function new_context(store)
   return setmetatable({
-    store = store, prefix = store.prefix, keys = store.keys, cfg = cfg, now = now, seed = seed, leases = 0,
-    head = head, first_head = head, seq = seq, first_seq = seq, next = next_timer, first_next = next_timer,
-    -- Numbers are costly to hand over as numbers.
-    at = format('%d', now),
-    lanes = {}, names = names, stored = stored, first = first, events = false,
-    -- For metrics: lane, ten times the level and the outcome, how often; in turn.
-    counts = false,
-    -- Of the batch; `alone`: it is one task, so nothing is to be gathered.
-    commands = 0, alone = false,
-    ticked = false, workers = false, wake = false, more = false,
+    store = store, prefix = store.prefix, keys = store.keys,
+    -- Which call it is; who asks; what is read for it; its settings; the time, and as text, because numbers are costly to hand over as
+    -- numbers; where its random numbers begin, and its receipts; how many leases it gave.
+    call = 0, asker = false, stored = false, cfg = false, now = false, at = false, seed = false, nonce = false, leases = false,
+    -- The end of the feed, of the order of publishing, and when the next timer is: as they are, as they were, and as text if they are new.
+    head = false, first_head = false, told = false, seq = false, first_seq = false, place = false, next = false, first_next = false,
+    -- Lanes that it touched, in a row; events, type and text in turn; for metrics: lane, ten times the level and the outcome, how often, in
+    -- turn.
+    lanes = {}, events = false, counts = false,
+    -- Commands in the batch; whether it is one task, so that there is nothing to gather.
+    commands = false, alone = false,
+    ticked = false, workers = false, wake = false, more = false, rare = false,
   }, CONTEXT)
+end
+
+-- A call begins.
+local function context(store, asker, stored, cfg, now, seed)
+  local c = store.context
+  if not c then
+    c = new_context(store)
+    store.context = c
+  end
+  local head, seq, next_timer = tonumber(stored[1]) or 0, tonumber(stored[2]) or 0, tonumber(stored[3]) or false
+  c.call, c.asker, c.stored, c.cfg, c.now, c.at, c.seed, c.nonce, c.leases = c.call + 1, asker, stored, cfg, now, format('%d', now), seed, false, 0
+  c.head, c.first_head, c.told, c.seq, c.first_seq, c.place = head, head, false, seq, seq, false
+  c.next, c.first_next, c.events, c.counts, c.commands, c.alone = next_timer, next_timer, false, false, 0, false
+  c.ticked, c.workers, c.wake, c.more = false, false, false, false
+  local lanes = c.lanes
+  for i = #lanes, 1, -1 do lanes[i] = nil end
+  if c.rare then
+    c.rare = false
+    for name in pairs(RARE) do c[name] = nil end
+  end
+  return c
 end
 
 -- Park and Miller's generator: for jitter, not for secrets.
@@ -206,54 +265,49 @@ local function whole(number) return format('%d', number) end
 -- The next place in the order of publishing, and the same as it stands in queues.
 local function next_place(c)
   c.seq = c.seq + 1
-  c.seq_text = format('%013d', c.seq)
-  return c.seq, c.seq_text
+  c.place = format('%013d', c.seq)
+  return c.seq, c.place
 end
 
 local function said(name, text) return ',"' .. name .. '":' .. encode(text) end
 
 local function refusal(code, ...) return { 0, code, ... } end
 
--- The keys of a lane, written once.
-local function keys_of_lane(store, name)
-  local keys = store.lanes[name]
-  if not keys then
-    local prefix = store.prefix
-    keys = { lane = prefix .. ':lane:' .. name, queue = {}, turn = {}, order = {}, keyed = {} }
-    for level = 1, 3 do
-      keys.queue[level] = prefix .. ':queue:' .. name .. ':' .. LEVELS[level]
-      keys.turn[level] = prefix .. ':turn:' .. name .. ':' .. level
-      keys.order[level] = prefix .. ':order:' .. name .. ':' .. level .. ':'
-      keys.keyed[level] = prefix .. ':keyed:' .. name .. ':' .. level
-    end
-    store.lanes[name] = keys
-  end
-  return keys
-end
-
-local function lane_of(c, name)
-  local L = c.lanes[name]
-  if L then return L end
-  local keys = keys_of_lane(c.store, name)
-  local stored
-  for i = 1, #c.names do
-    if c.names[i] == name then stored = c.stored[c.first + i - 1] end
-  end
-  if stored == nil then stored = call('GET', keys.lane) end
+-- A lane as it is kept. `listed`: how many of its ready tasks have an entry in the list of their level. `dirty`: it may have something for
+-- other gateways' workers; `left`: whether it has, if this call has looked (`scheduled`).
+local function read_lane(keys, name, set, stored)
   local _, paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3, o1, o2, o3
   if stored then
     _, paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3, o1, o2, o3 = parts(stored, 13, 1)
   else
     paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3 = false, 0, 0, 0, 0, 0, 0, 0, 0, 0
   end
-  local set = c.cfg.lanes[name] or c.cfg.fallback
-  L = {
+  return {
     name = name, keys = keys, set = set, stored = stored, paused = paused or nil, leased = leased, delayed = delayed, tat = tat,
     credit = set.weights and { c1, c2, c3 } or NO_CREDIT, ready = { r1, r2, r3 }, only = { o1 or false, o2 or false, o3 or false },
-    -- How many of them have an entry in the list of their level.
-    listed1 = r1, listed2 = r2, listed3 = r3, dirty = false,
+    listed1 = r1, listed2 = r2, listed3 = r3, dirty = false, left = false, scheduled = false, expires_at = false,
+    turn = false, turned = false, windows = false, ahead = false, call = false, written = false,
   }
-  c.lanes[name] = L
+end
+
+-- Each call reads what Redis has. If that is to the letter what an earlier call has written, its lane is taken up again instead of being
+-- made from it.
+local function lane_of(c, name)
+  local keys = c.store.lanes[name] or keys_of_lane(c.store, name)
+  local L = keys.kept
+  if L and L.call == c.call then return L end
+  local at, set = c.asker.at[name], c.cfg.lanes[name] or c.cfg.fallback
+  local stored = at and c.stored[at]
+  if not at then stored = call('GET', keys.lane) end
+  if L and L.written and L.stored == stored and L.set == set then
+    L.dirty, L.left, L.scheduled, L.expires_at = false, false, false, false
+  else
+    L = read_lane(keys, name, set, stored)
+    keys.kept = L
+  end
+  -- Until it is written again nobody else may take it up: the call may fail.
+  L.call, L.written = c.call, false
+  c.lanes[#c.lanes + 1] = L
   return L
 end
 
@@ -307,20 +361,25 @@ local function flush(c)
   write_events(c)
   local set
   if c.seq ~= c.first_seq then
-    -- Whoever takes a place in the order tells of it, so there is a new offset too.
-    set = { c.keys.seq, c.seq_text, c.keys.offset, c.told }
+    -- Whoever takes a place in the order tells of it, so there is a new offset too. Room for a lane.
+    set = { c.keys.seq, c.place, c.keys.offset, c.told, nil, nil }
   elseif c.head ~= c.first_head then
-    set = { c.keys.offset, c.told or whole(c.head) }
+    set = { c.keys.offset, c.told or whole(c.head), nil, nil }
   else
     set = {}
   end
-  for _, L in pairs(c.lanes) do
+  for i = 1, #c.lanes do
+    local L = c.lanes[i]
     list_ready(c, L, 1, L.listed1)
     list_ready(c, L, 2, L.listed2)
     list_ready(c, L, 3, L.listed3)
     local packed = packed_lane(L)
-    if packed ~= L.stored then keep(set, L.keys.lane, packed) end
+    if packed ~= L.stored then
+      keep(set, L.keys.lane, packed)
+      L.stored, L.listed1, L.listed2, L.listed3 = packed, L.ready[1], L.ready[2], L.ready[3]
+    end
   end
   if c.next ~= c.first_next then keep(set, c.keys.next, whole(c.next)) end
   if set[1] then call('MSET', unpack(set)) end
+  for i = 1, #c.lanes do c.lanes[i].written = true end
 end

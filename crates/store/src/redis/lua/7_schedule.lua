@@ -246,7 +246,7 @@ local function may_lease(c, L)
 end
 
 local function schedule_lane(c, L, line, out, budget)
-  L.turn, L.turned, L.windows = {}, nil, {}
+  L.turn, L.turned, L.windows, L.scheduled = {}, false, {}, true
   for level = 1, 3 do L.turn[level] = L.ready[level] > 0 and call('LRANGE', L.keys.turn[level], 0, -1) or {} end
   -- How far to read ahead in a queue: no further than the takers would go.
   local credit = 0
@@ -291,6 +291,7 @@ local function schedule_lane(c, L, line, out, budget)
   end
   for level = 1, 3 do L.only[level] = #L.turn[level] == 1 and L.turn[level][1] end
   L.left = #L.turn[1] + #L.turn[2] + #L.turn[3] > 0
+  L.turn, L.windows = false, false
 end
 
 -- Leases to those of one gateway who have credit, if there are any. A taker is, packed: worker or '' (whoever has the receipt), tenant or

@@ -72,19 +72,19 @@ end
 
 -- Tells the other gateways of lanes that have something for whoever has credit there, and of the feed's new end. This wakes; nothing
 -- depends on its arrival. `peers`: how many gateways there are, as `give_sign_of_life` left it.
-local function wake_others(c, own, peers)
+local function wake_others(c, peers)
   if c.head == c.first_head or peers == '1' then return end
   local told = { whole(c.head) }
-  for name, L in pairs(c.lanes) do
-    local left = L.left
-    if L.dirty and left == nil then
-      left = call('EXISTS', L.keys.turn[1], L.keys.turn[2], L.keys.turn[3]) > 0
+  for _, L in ipairs(c.lanes) do
+    if L.dirty and may_lease(c, L) then
+      local left = L.left
+      if not L.scheduled then left = call('EXISTS', L.keys.turn[1], L.keys.turn[2], L.keys.turn[3]) > 0 end
+      if left then told[#told + 1] = L.name end
     end
-    if L.dirty and left and may_lease(c, L) then told[#told + 1] = name end
   end
   local message = table.concat(told, '\n')
   for _, gateway in ipairs(call('ZRANGE', c.keys.gateways, 0, -1)) do
-    if gateway ~= own then call('PUBLISH', c.prefix .. ':wake:' .. gateway, message) end
+    if gateway ~= c.asker.gateway then call('PUBLISH', c.prefix .. ':wake:' .. gateway, message) end
   end
 end
 
@@ -102,37 +102,33 @@ local function run(c, verb, ...) return verbs[verb](c, ...) end
 
 -- One batch of one gateway, atomic as a whole: what is due, its commands in order, and leases to its workers. Arguments are the prefix,
 -- what stands around the commands, and the commands, each packed: parts in a row and no array around them, because those become values
--- at once, and an array a table that nobody keeps. Of what stands around them, what follows the lanes may be left out.
+-- at once, and an array a table that nobody keeps. Of what stands around them, what follows the seed may be left out.
 local function step(keys, args)
   enter()
   local store = store_of(args[1])
-  local version, gateway, generation, known, seed, names, alive, nonce, takers, budget, now = unpacked(args[2])
-  local own = store.keys
-  local fence_key = own['fence:'] .. gateway
-  local wanted = {}
-  for i = 1, #names do wanted[i] = keys_of_lane(store, names[i]).lane end
-  local stored = call('MGET', own.offset, own.seq, own.next, own.peers, fence_key, own.epoch, unpack(wanted))
-  if not stored[6] then return redis.error_reply('NOSETTINGS the store is not there') end
+  local said, known, seed, alive, nonce, takers, budget, now = unpacked(args[2])
+  local asker = asker_of(store, said)
+  local stored = call('MGET', unpack(asker.keys))
+  if not stored[5] then return redis.error_reply('NOSETTINGS the store is not there') end
   -- A batch whose sender has given it up may still lie in a socket: what it leased would reach nobody.
-  if generation ~= stored[5] then
-    if tonumber(generation) < (tonumber(stored[5]) or 0) then
+  if stored[6] ~= asker.generation then
+    if tonumber(asker.generation) < (tonumber(stored[6]) or 0) then
       return redis.error_reply('FENCED a later connection of this gateway has taken over')
     end
-    call('SET', fence_key, generation)
+    call('SET', asker.fence, asker.generation)
   end
-  local cfg = settings(store, version)
+  local cfg = settings(store, asker.version)
   if not cfg then return redis.error_reply('NOSETTINGS the settings of this version are not there') end
-  local c = context(store, cfg, now or time_now(), seed, stored[1], stored[2], stored[3], names, stored, 7)
-  c.nonce = nonce
+  local c = context(store, asker, stored, cfg, now or time_now(), seed)
+  c.nonce, c.commands = nonce, #args - 2
   -- An offset that was told must not come again with another event: what is missing is a gap, which readers are told of.
   local set_back = known > c.head
   if set_back then c.head = known + BEYOND_LOSS end
   tick(c)
   local peers, new = stored[4], false
-  if alive then new, peers = give_sign_of_life(c, gateway, peers) end
+  if alive then new, peers = give_sign_of_life(c, asker.gateway, peers) end
   -- The answer: when it was, when something happens by itself, the feed's end, what is counted, the rest, and the replies.
   local answer = { false, false, false, false, false, nil }
-  c.commands = #args - 2
   for i = 3, #args do answer[i + 3] = run(c, unpacked(args[i])) end
   write_queues(c)
   write_settled(c)
@@ -141,7 +137,7 @@ local function step(keys, args)
   if c.ticked then c.next = first_timer(c) end
   if c.next < NEVER then wake_at(c, c.next) end
   flush(c)
-  wake_others(c, gateway, peers)
+  wake_others(c, peers)
   answer[1], answer[2], answer[3], answer[4] = c.now, c.wake or -1, c.head, c.counts or NONE
   answer[5] = rest_of(c, out, new, set_back)
   return pack(answer)

@@ -65,6 +65,11 @@ impl InRedis {
     }
 
     fn batch(&mut self, commands: &[Vec<u8>], takers: Vec<wire::Taker<'_>>) -> Answer {
+        let answered = self.send(commands, takers).expect("an answer");
+        wire::answer(&answered).expect("an answer that makes sense")
+    }
+
+    fn send(&mut self, commands: &[Vec<u8>], takers: Vec<wire::Taker<'_>>) -> redis::RedisResult<Vec<u8>> {
         self.batches += 1;
         let nonce = format!("{:012x}", self.batches);
         let envelope = Envelope {
@@ -86,9 +91,7 @@ impl InRedis {
             budget: 1_000,
         };
         let mut call = library::call(&library().step, PREFIX);
-        let answered: Vec<u8> =
-            call.arg(envelope.write()).arg(commands).query(&mut self.connection).expect("an answer");
-        wire::answer(&answered).expect("an answer that makes sense")
+        call.arg(envelope.write()).arg(commands).query(&mut self.connection)
     }
 
     fn ask(&mut self, command: Vec<u8>) -> rmpv::Value {
@@ -223,4 +226,51 @@ fn behaves_like_the_model() {
     if let Err(failed) = ran {
         panic!("{failed}\n{runner}");
     }
+}
+
+fn task(payload: &str) -> TaskSpec {
+    TaskSpec { lane: Some("wide".into()), kind: "k".into(), payload: payload.into(), ..TaskSpec::default() }
+}
+
+/// What the library remembers of a lane is what Redis has, also when a call has failed half-way.
+#[test]
+fn a_batch_that_fails_is_not_remembered() {
+    let redis = with_library();
+    let mut store = InRedis::new(&redis, &options());
+    store.publish("acme", task("1"));
+    let (publish, _) = encode::publish_command(&store.options, "acme", &[task("2")]);
+    let failed = store.send(&[publish, wire::command(&("no such verb",))], Vec::new()).expect_err("a defect");
+    assert!(failed.to_string().contains("attempt to call"), "{failed}");
+    store.publish("acme", task("3"));
+    let ready = store.lane_view("wide").ready.normal;
+    let listed: u64 = redis::cmd("LLEN").arg("p:queue:wide:normal").query(&mut store.connection).unwrap();
+    assert_eq!((ready, listed), (2, 2));
+}
+
+/// A lane that says nothing of owners, as earlier versions write it, and one that a second owner joins and leaves again.
+#[test]
+fn a_lane_need_not_know_its_only_owner() {
+    let redis = with_library();
+    let mut store = InRedis::new(&redis, &options());
+    let mut published = vec![store.publish("acme", task("1"))];
+    let written: Vec<u8> = redis::cmd("GET").arg("p:lane:wide").query(&mut store.connection).unwrap();
+    let parts: Vec<rmpv::Value> = rmp_serde::from_slice(&written).unwrap();
+    assert_eq!(parts[11].as_str(), Some("t:acme"), "the only owner at the normal level");
+    redis::cmd("SET").arg("p:lane:wide").arg(wire::pack(&&parts[..10])).exec(&mut store.connection).unwrap();
+    for tenant in ["acme", "zeta", "acme", "zeta"] {
+        published.push(store.publish(tenant, task("1")));
+    }
+    let mut given = Vec::new();
+    for credit in [2, 1, 9] {
+        store.pull("wide", credit);
+        given.extend(store.schedule().into_iter().map(|(delivery, _)| delivery.task.id));
+        published.push(store.publish("acme", task("1")));
+    }
+    store.pull("wide", 9);
+    given.extend(store.schedule().into_iter().map(|(delivery, _)| delivery.task.id));
+    published.sort_unstable();
+    given.sort_unstable();
+    assert_eq!(given, published);
+    let turns: u64 = redis::cmd("LLEN").arg("p:turn:wide:2").query(&mut store.connection).unwrap();
+    assert_eq!(turns, 0, "nobody has a turn who has nothing");
 }
