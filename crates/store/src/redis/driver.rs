@@ -111,7 +111,7 @@ impl Driver {
         let mut asks: Vec<Pending> = Vec::new();
         // Set only to an earlier time, or when it is over: most batches put the next wake-up off, and a timer costs more to set than to
         // look at in vain once a second.
-        let mut timer = pin!(tokio::time::sleep_until(self.wake.into()));
+        let mut timer = pin!(tokio::time::sleep(HEARTBEAT));
         loop {
             if self.connection.is_none() {
                 self.reconnect().await;

@@ -39,12 +39,12 @@ fn route<'a>(options: &'a Options, asked: Option<&'a str>) -> Option<(&'a str, P
 }
 
 /// What never changes of a task. `kind` and what follows are the task's own; `retry` is what it says of retries itself.
-pub(super) fn identity(
-    (tenant, lane, priority): (&str, &str, Priority),
-    (kind, session, key): (&str, Option<&SessionId>, Option<&str>),
+pub(super) fn identity<'a>(
+    (tenant, lane, priority): (&'a str, &'a str, Priority),
+    (kind, session, key): (&'a str, Option<&'a SessionId>, Option<&'a str>),
     retry: Option<&RetryOverride>,
-) -> wire::Identity {
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+) -> wire::Identity<'a> {
+    let quoted = |text: &str| serde_json::to_string(text).expect("a text can be written");
     let mut label =
         format!("\"lane\":{},\"kind\":{},\"priority\":\"{}\"", quoted(lane), quoted(kind), priority.as_str());
     if let Some(session) = session {
@@ -54,12 +54,12 @@ pub(super) fn identity(
         label.push_str(&format!(",\"key\":{}", quoted(key)));
     }
     wire::Identity {
-        tenant: tenant.to_owned(),
-        lane: lane.to_owned(),
+        tenant: tenant.into(),
+        lane: lane.into(),
         level: priority as u8 + 1,
-        kind: kind.to_owned(),
-        session: session.map(|id| id.as_str().to_owned()),
-        key: key.map(str::to_owned),
+        kind: kind.into(),
+        session: session.map(|id| id.as_str().into()),
+        key: key.map(Into::into),
         retry: retry.and_then(|retry| serde_json::to_string(retry).ok()),
         label,
     }

@@ -1,6 +1,7 @@
 //! What gateways and the library say to each other: MessagePack. A command is written once, in the thread of its caller, and is an
 //! argument of the batch that takes it.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -33,15 +34,15 @@ fn append_packed(out: &mut Vec<u8>, packed: &[u8]) {
 
 /// What never changes of a task, packed as it is kept: the library looks into it, and gives it back as it is.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Identity {
-    pub tenant: String,
+pub(super) struct Identity<'a> {
+    pub tenant: Cow<'a, str>,
     /// Empty: the task has nowhere to go.
-    pub lane: String,
+    pub lane: Cow<'a, str>,
     /// 1 high to 3 low.
     pub level: u8,
-    pub kind: String,
-    pub session: Option<String>,
-    pub key: Option<String>,
+    pub kind: Cow<'a, str>,
+    pub session: Option<Cow<'a, str>>,
+    pub key: Option<Cow<'a, str>>,
     /// What it says of retries itself: JSON.
     pub retry: Option<String>,
     /// What its events say of it: JSON, without the braces.
@@ -51,7 +52,7 @@ pub(super) struct Identity {
 /// A task as the library takes it.
 pub(super) struct NewTask<'a> {
     pub id: String,
-    pub identity: Identity,
+    pub identity: Identity<'a>,
     pub payload: &'a str,
     pub delay: u64,
     pub deadline: Option<u64>,
@@ -253,7 +254,7 @@ pub(super) struct Leased {
     pub taker: usize,
     pub id: String,
     #[serde(deserialize_with = "packed")]
-    pub identity: Identity,
+    pub identity: Identity<'static>,
     pub payload: String,
     pub created: u64,
     pub deadline: Maybe<u64>,

@@ -158,7 +158,7 @@ impl Singles {
             moving.as_deref().and_then(|packed| rmp_serde::from_slice(packed).ok()).unwrap_or_default();
         let text = |at: usize| moving.get(at).and_then(rmpv::Value::as_str).unwrap_or_default();
         let (lane, level) = identity.map(|identity| (identity.lane, identity.level)).unwrap_or_default();
-        let lane = self.lanes.entry(lane).or_default();
+        let lane = self.lanes.entry(lane.into_owned()).or_default();
         match (text(0), text(4)) {
             _ if leased => lane.leased += 1,
             ("x", _) => lane.dead += 1,

@@ -102,9 +102,21 @@ local function settings(store, version)
   return config
 end
 
+-- Of texts that come again and again, or were written by the call before, the number: a tenth of the work of reading them.
+local texts, numbers = {}, {}
+
+local function remember(what, text, number) texts[what], numbers[what] = text, number end
+
+local function number_of(what, text)
+  if texts[what] == text then return numbers[what] end
+  local number = tonumber(text)
+  remember(what, text, number)
+  return number
+end
+
 local function time_now()
   local time = call('TIME')
-  return tonumber(time[1]) * 1000 + floor(tonumber(time[2]) / 1000)
+  return number_of('second', time[1]) * 1000 + floor(tonumber(time[2]) / 1000)
 end
 
 -- The keys of a lane, written once.
@@ -180,7 +192,9 @@ local function context(store, asker, stored, cfg, now, seed)
     c = new_context(store)
     store.context = c
   end
-  local head, seq, next_timer = tonumber(stored[1]) or 0, tonumber(stored[2]) or 0, tonumber(stored[3]) or false
+  local head, seq, next_timer = 0, 0, stored[3] and number_of('next', stored[3])
+  if stored[1] then head = number_of('offset', stored[1]) end
+  if stored[2] then seq = number_of('seq', stored[2]) end
   c.call, c.asker, c.stored, c.cfg, c.now, c.at, c.seed, c.nonce, c.leases = c.call + 1, asker, stored, cfg, now, format('%d', now), seed, false, 0
   c.head, c.first_head, c.told, c.seq, c.first_seq, c.place = head, head, false, seq, seq, false
   c.next, c.first_next, c.events, c.counts, c.commands, c.alone = next_timer, next_timer, false, false, 0, false
@@ -240,10 +254,10 @@ local function write_events(c)
   end
 end
 
--- One event of the feed. Times stay numbers here, as in `due=1763000000000`; readers write them as text.
-local function event(c, kind, entity, tenant, data, times)
+-- One event of the feed, as it is kept.
+local function event_of(c, kind, text)
   c.head = c.head + 1
-  local text, events = entity .. '\n' .. (times or '') .. '\n' .. data .. '\n' .. tenant, c.events
+  local events = c.events
   if not events then
     c.events = { kind, text }
     return
@@ -251,6 +265,11 @@ local function event(c, kind, entity, tenant, data, times)
   local n = #events
   events[n + 1], events[n + 2] = kind, text
   if n + 2 >= MAX_ENTRY then write_events(c) end
+end
+
+-- Times stay numbers here, as in `due=1763000000000`; readers write them as text.
+local function event(c, kind, entity, tenant, data, times)
+  event_of(c, kind, entity .. '\n' .. (times or '') .. '\n' .. data .. '\n' .. tenant)
 end
 
 local function task_event(c, T, kind, extra, times)
@@ -363,6 +382,8 @@ local function flush(c)
   if c.seq ~= c.first_seq then
     -- Whoever takes a place in the order tells of it, so there is a new offset too. Room for a lane.
     set = { c.keys.seq, c.place, c.keys.offset, c.told, nil, nil }
+    remember('seq', c.place, c.seq)
+    remember('offset', c.told, c.head)
   elseif c.head ~= c.first_head then
     set = { c.keys.offset, c.told or whole(c.head), nil, nil }
   else

@@ -42,7 +42,7 @@ local function publish_one(c, tenant, id, packed, payload, delay, deadline, idem
     call('HINCRBY', c.prefix .. ':session:' .. session, 'np', 1)
   end
   local seq, place = next_place(c)
-  local key, data = c.keys['task:'] .. id, label .. ',"payload_bytes":' .. #payload
+  local key = c.keys['task:'] .. id
   if idem then call('SET', idem, id, 'PX', c.cfg.idempotency_window_ms) end
   count(c, name, level, 'published')
   if delay == 0 and not (session or order_key or deadline or dead) then
@@ -51,7 +51,7 @@ local function publish_one(c, tenant, id, packed, payload, delay, deadline, idem
     L.ready[level] = L.ready[level] + 1
     enqueue(c, L, level, owner, c.now, place .. id)
     call('HSET', key, 'i', packed, 'm', pack({ 'w', c.now, seq, false, 'e', owner, c.now, 0, false }), 'y', payload)
-    event(c, 'task_published', id, tenant, data, 'due=' .. c.at)
+    event_of(c, 'task_published', id .. '\ndue=' .. c.at .. '\n' .. label .. ',"payload_bytes":' .. #payload .. '\n' .. tenant)
     return 1
   end
   local T = {
@@ -63,7 +63,7 @@ local function publish_one(c, tenant, id, packed, payload, delay, deadline, idem
   call('HSET', key, 'i', packed, 'm', moving(T), 'y', payload)
   local times = 'due=' .. (delay == 0 and c.at or whole(T.due))
   if T.deadline then times = times .. ' deadline=' .. whole(T.deadline) end
-  event(c, 'task_published', id, tenant, data, times)
+  event(c, 'task_published', id, tenant, label .. ',"payload_bytes":' .. #payload, times)
   if dead then bury(c, L, T, dead[1], dead[2], false) end
   return 1
 end

@@ -80,9 +80,9 @@ impl InRedis {
             nonce: &nonce,
             now: Some(self.now.0),
             // In all the ways that a gateway says it.
-            alive: self.batches % 3 == 1,
+            alive: self.batches.is_multiple_of(3),
             head: 0,
-            lanes: if self.batches % 2 == 0 {
+            lanes: if self.batches.is_multiple_of(2) {
                 Vec::new()
             } else {
                 self.options.lanes.keys().map(String::as_str).collect()
