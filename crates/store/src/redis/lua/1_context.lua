@@ -179,8 +179,6 @@ local function new_context(store)
     -- Lanes that it touched, in a row; events, type and text in turn; for metrics: lane, ten times the level and the outcome, how often, in
     -- turn.
     lanes = {}, events = false, counts = false,
-    -- Commands in the batch; whether it is one task, so that there is nothing to gather.
-    commands = false, alone = false,
     ticked = false, workers = false, wake = false, more = false, rare = false,
   }, CONTEXT)
 end
@@ -197,7 +195,7 @@ local function context(store, asker, stored, cfg, now, seed)
   if stored[2] then seq = number_of('seq', stored[2]) end
   c.call, c.asker, c.stored, c.cfg, c.now, c.at, c.seed, c.nonce, c.leases = c.call + 1, asker, stored, cfg, now, format('%d', now), seed, false, 0
   c.head, c.first_head, c.told, c.seq, c.first_seq, c.place = head, head, false, seq, seq, false
-  c.next, c.first_next, c.events, c.counts, c.commands, c.alone = next_timer, next_timer, false, false, 0, false
+  c.next, c.first_next, c.events, c.counts = next_timer, next_timer, false, false
   c.ticked, c.workers, c.wake, c.more = false, false, false, false
   local lanes = c.lanes
   for i = #lanes, 1, -1 do lanes[i] = nil end

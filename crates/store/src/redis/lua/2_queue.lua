@@ -118,10 +118,9 @@ local function enqueue(c, L, level, owner, since, member)
   end
   L.dirty = true
   local score = since == c.now and c.at or since
-  if c.alone then
-    call('ZADD', key, score, member)
-  elseif c.adds[key] then
-    keep(c.adds[key], score, member)
+  local adds = c.adds[key]
+  if adds then
+    keep(adds, score, member)
   else
     c.adds[key] = { score, member }
   end

@@ -2,6 +2,13 @@
 
 local verbs = {}
 
+-- m of a task, and what its event says of it, that is ready at once and of which nothing else knows.
+local function plain(now, seq, owner) return pack({ 'w', now, seq, false, 'e', owner, now, 0, false }) end
+
+local function told_of_plain(id, at, label, payload, tenant)
+  return id .. '\ndue=' .. at .. '\n' .. label .. ',"payload_bytes":' .. #payload .. '\n' .. tenant
+end
+
 local function has(scope, tenant) return scope == '' or scope == tenant end
 
 -- `packed`: i of the task as it is kept. `asked`: the lane that was asked for; the task's is the caller's own choice among those that it
@@ -50,8 +57,8 @@ local function publish_one(c, tenant, id, packed, payload, delay, deadline, idem
     local owner = 't:' .. tenant
     L.ready[level] = L.ready[level] + 1
     enqueue(c, L, level, owner, c.now, place .. id)
-    call('HSET', key, 'i', packed, 'm', pack({ 'w', c.now, seq, false, 'e', owner, c.now, 0, false }), 'y', payload)
-    event_of(c, 'task_published', id .. '\ndue=' .. c.at .. '\n' .. label .. ',"payload_bytes":' .. #payload .. '\n' .. tenant)
+    call('HSET', key, 'i', packed, 'm', plain(c.now, seq, owner), 'y', payload)
+    event_of(c, 'task_published', told_of_plain(id, c.at, label, payload, tenant))
     return 1
   end
   local T = {
@@ -68,10 +75,7 @@ local function publish_one(c, tenant, id, packed, payload, delay, deadline, idem
   return 1
 end
 
-function verbs.publish_one(c, ...)
-  c.alone = c.commands == 1
-  return publish_one(c, ...)
-end
+verbs.publish_one = publish_one
 
 -- Of each task what `publish_one` takes, packed.
 function verbs.publish(c, tenant, tasks)

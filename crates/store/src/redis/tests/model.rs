@@ -1,5 +1,6 @@
 //! The library under random commands, in a time that the test owns, against the model that the embedded core meets too.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -273,4 +274,33 @@ fn a_lane_need_not_know_its_only_owner() {
     assert_eq!(given, published);
     let turns: u64 = redis::cmd("LLEN").arg("p:turn:wide:2").query(&mut store.connection).unwrap();
     assert_eq!(turns, 0, "nobody has a turn who has nothing");
+}
+
+/// `publish_quickly` is another way to do the same: key by key, Redis then has what the verb would have left.
+#[test]
+fn publishing_quickly_leaves_what_publishing_leaves() {
+    let redis = with_library();
+    let mut store = InRedis::new(&redis, &options());
+    let published: Vec<Vec<u8>> = ["1", "\"two\"", "[3]"]
+        .iter()
+        .map(|payload| encode::publish_command(&store.options, "acme", &[task(payload)]).0)
+        .collect();
+    // With a sign of life a batch is never quick; in both it lists the lanes.
+    let left = [2, 0].map(|before| {
+        store = InRedis::new(&redis, &options());
+        for command in &published {
+            store.batches = before;
+            assert_eq!(store.ask(command.clone()).as_u64(), Some(1));
+        }
+        let keys: Vec<String> = redis::cmd("KEYS").arg("p:*").query(&mut store.connection).unwrap();
+        let mut left = BTreeMap::new();
+        for key in keys.into_iter().filter(|key| !["p:gateways", "p:peers"].contains(&key.as_str())) {
+            let dumped: Vec<u8> = redis::cmd("DUMP").arg(&key).query(&mut store.connection).unwrap();
+            left.insert(key, dumped);
+        }
+        left
+    });
+    let [usual, quick] = &left;
+    assert!(usual.len() > 10, "{:?}", usual.keys());
+    assert_eq!(usual, quick);
 }
