@@ -44,14 +44,14 @@
 -- each name that is not a local one is looked up in two tables. `parts(packed, n, 1)` are the n parts of a short array that was packed,
 -- behind a number that nobody needs: an eighth of the work of `unpack`, which makes a table of them.
 local call, pack, unpacked, parts, encode, decode
-local unpack, tonumber, ipairs, pairs, rawget, setmetatable, format, floor, min, max, sub
+local unpack, tonumber, ipairs, pairs, setmetatable, format, floor, min, max, sub
 local function enter()
   if call then return end
   call, pack, unpacked, parts = redis.call, cmsgpack.pack, cmsgpack.unpack, cmsgpack.unpack_limit
   encode, decode, format, sub, floor, min, max = cjson.encode, cjson.decode, string.format, string.sub, math.floor, math.min, math.max
   -- As fields: a local name would be the one that is set.
   local all = _G
-  unpack, tonumber, ipairs, pairs, rawget, setmetatable = all.unpack, all.tonumber, all.ipairs, all.pairs, all.rawget, all.setmetatable
+  unpack, tonumber, ipairs, pairs, setmetatable = all.unpack, all.tonumber, all.ipairs, all.pairs, all.setmetatable
 end
 
 local LEVELS = { 'high', 'normal', 'low' }
@@ -154,22 +154,20 @@ local function asker_of(store, said)
   return asker
 end
 
--- What a call may need none of is made when it is asked for. `held`: leases that were looked at, packed, or false: ended; `over`: tasks
--- that this call has finished; `settled`, `finished`: what is written of them at the end; `adds`: what is to be added to a queue, by its
--- key. For metrics: `died`, dead letters by lane and reason; `tally`, by name what is counted of no lane.
-local RARE = { held = true, over = true, settled = true, finished = true, leased = true, leases_held = true, lengths = true, adds = true,
-  died = true, tally = true }
-local CONTEXT = {
-  __index = function(c, name)
-    if not RARE[name] then return nil end
-    local made = {}
-    c[name], c.rare = made, true
-    return made
-  end,
-}
+-- What a call may need none of is a table that is made when it is needed. `held`: leases that were looked at, packed, or false: ended;
+-- `over`: tasks that this call has finished; `settled`, `finished`: what is written of them at the end; `leased`, `leases_held`: of leases
+-- that it gave; `lengths`: of queues, by their key; `adds`: what is to be added to them. For metrics: `died`, dead letters by lane and
+-- reason; `tally`, by name what is counted of no lane.
+local RARE = { 'held', 'over', 'settled', 'finished', 'leased', 'leases_held', 'lengths', 'adds', 'died', 'tally' }
+
+local function rare(c, name)
+  local made = {}
+  c[name], c.rare = made, true
+  return made
+end
 
 local function new_context(store)
-  return setmetatable({
+  return {
     store = store, prefix = store.prefix, keys = store.keys,
     -- Which call it is; who asks; what is read for it; its settings; the time, and as text, because numbers are costly to hand over as
     -- numbers; where its random numbers begin, and its receipts; how many leases it gave.
@@ -179,8 +177,11 @@ local function new_context(store)
     -- Lanes that it touched, in a row; events, type and text in turn; for metrics: lane, ten times the level and the outcome, how often, in
     -- turn.
     lanes = {}, events = false, counts = false,
-    ticked = false, workers = false, wake = false, more = false, rare = false,
-  }, CONTEXT)
+    ticked = false, workers = false, wake = false, more = false,
+    -- What is rare, and whether there is any of it.
+    held = false, over = false, settled = false, finished = false, leased = false, leases_held = false, lengths = false, adds = false,
+    died = false, tally = false, rare = false,
+  }
 end
 
 -- A call begins.
@@ -201,7 +202,7 @@ local function context(store, asker, stored, cfg, now, seed)
   for i = #lanes, 1, -1 do lanes[i] = nil end
   if c.rare then
     c.rare = false
-    for name in pairs(RARE) do c[name] = nil end
+    for i = 1, #RARE do c[RARE[i]] = false end
   end
   return c
 end
@@ -241,7 +242,10 @@ local function count(c, lane, level, outcome)
   counts[n + 1], counts[n + 2], counts[n + 3] = lane, at, 1
 end
 
-local function tally(c, name) c.tally[name] = (c.tally[name] or 0) + 1 end
+local function tally(c, name)
+  local counted = c.tally or rare(c, 'tally')
+  counted[name] = (counted[name] or 0) + 1
+end
 
 local function write_events(c)
   local events = c.events

@@ -1,21 +1,23 @@
 -- Where a task stands: delayed, behind its key, eligible in somebody's queue, or leased. Mirrors `core/scheduler`.
 
 local function lease_of(c, id)
-  local lease = c.held[id]
+  local held = c.held or rare(c, 'held')
+  local lease = held[id]
   if lease == nil then
     lease = call('HGET', c.keys.held, id)
-    c.held[id] = lease
+    held[id] = lease
   end
   return lease
 end
 
 -- Reads the leases of many tasks at once.
 local function look_at_leases(c, ids)
+  local held = c.held or rare(c, 'held')
   for i = 1, #ids, 1000 do
     local last = min(i + 999, #ids)
     local leases = call('HMGET', c.keys.held, unpack(ids, i, last))
     for j = i, last do
-      if c.held[ids[j]] == nil then c.held[ids[j]] = leases[j - i + 1] end
+      if held[ids[j]] == nil then held[ids[j]] = leases[j - i + 1] end
     end
   end
 end
@@ -49,7 +51,7 @@ local function load_finished(c, id)
 end
 
 local function load(c, id)
-  if c.over[id] then return c.over[id] end
+  if c.over and c.over[id] then return c.over[id] end
   local leased = load_leased(c, id)
   if leased then return leased end
   local g = call('HMGET', c.keys['task:'] .. id, 'i', 'm')
@@ -96,14 +98,14 @@ local function order_key(L, level, owner) return L.keys.order[level] .. owner en
 local function member_of(T) return format('%013d%s', T.seq, T.id) end
 
 local function length(c, key)
-  local held = c.lengths[key]
-  if not held then
-    local adds = rawget(c, 'adds')
-    adds = adds and adds[key]
-    held = call('ZCARD', key) + (adds and #adds / 2 or 0)
-    c.lengths[key] = held
+  local lengths = c.lengths or rare(c, 'lengths')
+  local known = lengths[key]
+  if not known then
+    local adds = c.adds and c.adds[key]
+    known = call('ZCARD', key) + (adds and #adds / 2 or 0)
+    lengths[key] = known
   end
-  return held
+  return known
 end
 
 -- Puts a task into the queue of an owner. It is counted as ready already, so if there is one it is this, and nobody has a turn.
@@ -118,21 +120,20 @@ local function enqueue(c, L, level, owner, since, member)
   end
   L.dirty = true
   local score = since == c.now and c.at or since
-  local adds = c.adds[key]
-  if adds then
-    keep(adds, score, member)
+  local adds, lengths = c.adds or rare(c, 'adds'), c.lengths
+  if adds[key] then
+    keep(adds[key], score, member)
   else
-    c.adds[key] = { score, member }
+    adds[key] = { score, member }
   end
-  local lengths = rawget(c, 'lengths')
   if lengths and lengths[key] then lengths[key] = lengths[key] + 1 end
 end
 
 -- What was queued is written before anybody reads queues.
 local function write_queues(c)
-  if not rawget(c, 'adds') then return end
+  if not c.adds then return end
   for key, adds in pairs(c.adds) do call_all('ZADD', key, adds) end
-  c.adds = nil
+  c.adds = false
 end
 
 -- Of an owner who has nothing left in this queue.
@@ -194,8 +195,9 @@ local function save_place(T) call('HSET', T.key, 'm', moving(T)) end
 local function leave(c, L, T)
   if T.state == 'l' then
     L.leased = L.leased - 1
-    c.settled[#c.settled + 1] = T.id
-    c.held[T.id] = false
+    local settled, held = c.settled or rare(c, 'settled'), c.held or rare(c, 'held')
+    settled[#settled + 1] = T.id
+    held[T.id] = false
     L.dirty = true
   elseif T.state == 'w' then
     if T.stage == 'd' then

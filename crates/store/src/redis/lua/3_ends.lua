@@ -22,7 +22,7 @@ end
 
 -- Finished tasks are remembered for a while, without their payload.
 local function write_finished(c)
-  if not rawget(c, 'finished') then return end
+  if not c.finished then return end
   local done, ids, keys = c.keys.done, {}, {}
   for i = 1, #c.finished, 2 do
     ids[#ids + 1] = c.finished[i]
@@ -42,10 +42,10 @@ end
 
 -- Leases that ended in this call; written before any new ones are.
 local function write_settled(c)
-  if not rawget(c, 'settled') then return end
+  if not c.settled then return end
   call_all('ZREM', c.keys.leases, c.settled)
   call_all('HDEL', c.keys.held, c.settled)
-  c.settled = nil
+  c.settled = false
 end
 
 -- The words of the failure before, if there was one.
@@ -61,10 +61,11 @@ local function finish(c, L, T, state, tally)
   local untroubled = not T.replayed and T.attempts <= (state == 'd' and 1 or 0)
   local failure = not untroubled and last_failure(T)
   T.state, T.finished, T.failure = state, c.now, failure
-  c.over[T.id] = T
-  local n = #c.finished
-  c.finished[n + 1] = T.id
-  c.finished[n + 2] = pack({ T.packed, state, T.created, T.seq, T.deadline or false, T.attempts, c.now, failure })
+  local over, finished = c.over or rare(c, 'over'), c.finished or rare(c, 'finished')
+  over[T.id] = T
+  local n = #finished
+  finished[n + 1] = T.id
+  finished[n + 2] = pack({ T.packed, state, T.created, T.seq, T.deadline or false, T.attempts, c.now, failure })
   session_tally(c, T, tally)
 end
 
@@ -94,8 +95,9 @@ local function bury(c, L, T, reason, detail, failed)
   task_event(c, T, 'task_dead_lettered', said('reason', reason) .. said('detail', detail))
   exit(c, L, T)
   count(c, L.name, T.level, 'dead')
-  c.died[L.name] = c.died[L.name] or {}
-  c.died[L.name][reason] = (c.died[L.name][reason] or 0) + 1
+  local died = c.died or rare(c, 'died')
+  died[L.name] = died[L.name] or {}
+  died[L.name][reason] = (died[L.name][reason] or 0) + 1
   while kept > c.cfg.max_dead_letters do
     local oldest = load(c, call('LPOP', dlq))
     kept = kept - 1

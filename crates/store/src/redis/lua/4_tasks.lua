@@ -219,7 +219,8 @@ local function forget_worker(c, worker, lanes)
       local held = call('ZRANGE', own, 0, -1, 'WITHSCORES')
       if #held > 0 then
         call('DEL', own)
-        c.lengths[own] = 0
+        local lengths = c.lengths or rare(c, 'lengths')
+        lengths[own] = 0
         end_turn(L, level, 'w:' .. worker)
         for i = 1, #held, 2 do
           local T = load(c, sub(held[i], 14))

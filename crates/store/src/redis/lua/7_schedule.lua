@@ -222,11 +222,11 @@ local function lease(c, L, entry, taker, tat)
     L.expires_at = expires_at
     timer_at(c, expires)
   end
-  local leased = c.leased
+  local leased, held = c.leased or rare(c, 'leased'), c.leases_held or rare(c, 'leases_held')
   local n = #leased
   leased[n + 1], leased[n + 2] = expires_at, id
-  c.leases_held[n + 1] = id
-  c.leases_held[n + 2] = packed_lease(taker.worker, receipt, expires, attempt, got[1], created, seq, deadline, due, replayed)
+  held[n + 1] = id
+  held[n + 2] = packed_lease(taker.worker, receipt, expires, attempt, got[1], created, seq, deadline, due, replayed)
   local data = label .. ',"attempt":' .. attempt
   if taker.worker ~= '' then data = data .. ',"worker":"' .. taker.worker .. '"' end
   event(c, 'task_leased', id, tenant, data, 'lease=' .. expires_at)

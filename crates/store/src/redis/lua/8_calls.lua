@@ -96,7 +96,7 @@ local NONE = {}
 -- What most answers have nothing to say of: leases, whether there was more to lease, what is counted in other ways, whether this gateway
 -- has come anew, whether Redis had lost events.
 local function rest_of(c, out, new, set_back)
-  local died, counted = rawget(c, 'died'), rawget(c, 'tally')
+  local died, counted = c.died, c.tally
   if not (out or c.more or died or counted or new or set_back) then return false end
   return { out or NONE, c.more, died or NONE, counted or NONE, new, set_back }
 end
