@@ -194,7 +194,8 @@ local function context(store, asker, stored, cfg, now, seed)
   local head, seq, next_timer = 0, 0, stored[3] and number_of('next', stored[3])
   if stored[1] then head = number_of('offset', stored[1]) end
   if stored[2] then seq = number_of('seq', stored[2]) end
-  c.call, c.asker, c.stored, c.cfg, c.now, c.at, c.seed, c.nonce, c.leases = c.call + 1, asker, stored, cfg, now, format('%d', now), seed, false, 0
+  c.call, c.asker, c.stored, c.cfg = c.call + 1, asker, stored, cfg
+  c.now, c.at, c.seed, c.nonce, c.leases = now, format('%d', now), seed, false, 0
   c.head, c.first_head, c.told, c.seq, c.first_seq, c.place = head, head, false, seq, seq, false
   c.next, c.first_next, c.events, c.counts = next_timer, next_timer, false, false
   c.ticked, c.workers, c.wake, c.more = false, false, false, false

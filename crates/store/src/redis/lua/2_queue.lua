@@ -26,8 +26,8 @@ local function task_of(c, id, packed, state, created, seq, deadline, due, attemp
   local _, tenant, lane, level, kind, session, order_key, retry, label = parts(packed, 8, 1)
   return {
     id = id, key = c.keys['task:'] .. id, packed = packed, tenant = tenant, lane = lane, level = level, kind = kind, session = session,
-    order_key = order_key, retry = retry, label = label, state = state, created = created, seq = seq, deadline = deadline, due = due, attempts = attempts,
-    replayed = replayed, stage = '', owner = '',
+    order_key = order_key, retry = retry, label = label, state = state, created = created, seq = seq, deadline = deadline, due = due,
+    attempts = attempts, replayed = replayed, stage = '', owner = '',
   }
 end
 

@@ -66,6 +66,37 @@ async fn what_one_publishes_a_worker_of_the_other_gets() {
     assert_eq!(told(here), told(there), "one feed, whoever reads it");
 }
 
+/// What wakes the others: that there is something in a lane, and that the feed has gone on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_not_alone_tells_the_others() {
+    let redis = Redis::start("everysec");
+    let [one, _other] = gateways(&redis, Lane::default()).await;
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut asking = client.get_connection().unwrap();
+    eventually("two gateways to be counted", LIMIT, async || {
+        let peers: Option<String> = redis::cmd("GET").arg("squall:peers").query(&mut asking).unwrap();
+        (peers.as_deref() == Some("2")).then_some(())
+    })
+    .await;
+    let mut listening = client.get_connection().unwrap();
+    listening.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut heard = listening.as_pubsub();
+    heard.psubscribe("squall:wake:*").unwrap();
+    // The first gives its owner a turn; those behind it are published quickly.
+    for expected in ["1\na", "2\na", "3\na"] {
+        publish(&one, spec()).await;
+        assert_eq!(heard.get_message().unwrap().get_payload::<String>().unwrap(), expected);
+    }
+    one.pause_lane("a", None).await.unwrap();
+    assert_eq!(heard.get_message().unwrap().get_payload::<String>().unwrap(), "4");
+    publish(&one, spec()).await;
+    assert_eq!(
+        heard.get_message().unwrap().get_payload::<String>().unwrap(),
+        "5",
+        "a paused lane has nothing for anybody"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_was_taken_for_gone_tells_of_its_workers_again() {
     let redis = Redis::start("everysec");
