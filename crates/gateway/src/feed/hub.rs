@@ -74,8 +74,18 @@ impl Hub {
     /// Subscribes: everything after the cursor, or without one everything from now on.
     ///
     /// # Errors
-    /// `TooManyConnections` when there are as many subscribers as may be.
-    pub(crate) fn subscribe(self: &Arc<Self>, after: Option<Cursor>, filter: Filter) -> Result<Follower, Refusal> {
+    /// `TooManyConnections` when there are as many subscribers as may be; those of [`place`].
+    pub(crate) async fn subscribe(
+        self: &Arc<Self>,
+        after: Option<Cursor>,
+        filter: Filter,
+    ) -> Result<Follower, Refusal> {
+        #[cfg(debug_assertions)]
+        let after = after.filter(|_| !planted(Weakness::Skip));
+        let placed = match after {
+            None => None,
+            Some(after) => Some(place(&*self.store, after).await?),
+        };
         let moved = self.moved.subscribe();
         let head = *self.store.feed_head().borrow();
         {
@@ -91,12 +101,7 @@ impl Hub {
                 self.awake.notify_one();
             }
         }
-        #[cfg(debug_assertions)]
-        let after = after.filter(|_| !planted(Weakness::Skip));
-        let (cursor, gap) = match after {
-            None => (head, None),
-            Some(after) => place(after, self.store.epoch(), head),
-        };
+        let (cursor, gap) = placed.unwrap_or((head, None));
         Ok(Follower::new(Arc::clone(self), filter, cursor, gap, moved))
     }
 
@@ -171,13 +176,21 @@ impl Hub {
 }
 
 /// Where a subscriber begins, and what it must be told first. The store says itself what retention took.
-pub(crate) fn place(after: Cursor, epoch: squall_protocol::Epoch, head: u64) -> (u64, Option<Gap>) {
-    if after.epoch.is_some_and(|theirs| theirs != epoch) {
+///
+/// # Errors
+/// Those of the store, when the place is beyond what this gateway has heard of: another one may know more.
+pub(crate) async fn place(store: &dyn Store, after: Cursor) -> Result<(u64, Option<Gap>), Refusal> {
+    if after.epoch.is_some_and(|theirs| theirs != store.epoch()) {
         // Another store: what was missed there cannot be known, and nothing of this one was seen.
-        return (0, Some(Gap { from: after.offset.saturating_add(1), to: after.offset, reason: GapReason::Epoch }));
+        let missed = Gap { from: after.offset.saturating_add(1), to: after.offset, reason: GapReason::Epoch };
+        return Ok((0, Some(missed)));
+    }
+    let mut head = *store.feed_head().borrow();
+    if after.offset > head {
+        head = store.read_feed(after.offset, 1).await?.head;
     }
     if after.offset > head {
-        return (head, Some(Gap { from: head + 1, to: after.offset, reason: GapReason::Ahead }));
+        return Ok((head, Some(Gap { from: head + 1, to: after.offset, reason: GapReason::Ahead })));
     }
-    (after.offset, None)
+    Ok((after.offset, None))
 }

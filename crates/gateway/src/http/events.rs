@@ -89,17 +89,15 @@ pub(super) async fn read(
             Some(id) if !id.is_empty() => Some(parse_cursor("Last-Event-ID", id)?),
             _ => which.cursor()?,
         };
-        return Ok(stream_events(&app, app.hub.subscribe(after, filter)?));
+        return Ok(stream_events(&app, app.hub.subscribe(after, filter).await?));
     }
     page(&app, &which, &filter).await
 }
 
 async fn page(app: &App, which: &Which, filter: &Filter) -> Result<Response, Refusal> {
     let limit = page_limit(which.limit)?;
-    let epoch = app.store.epoch();
-    let head = *app.store.feed_head().borrow();
     let (mut after, mut gap) = match which.cursor()? {
-        Some(cursor) => place(cursor, epoch, head),
+        Some(cursor) => place(&*app.store, cursor).await?,
         None => (0, None),
     };
     let mut items = Vec::new();
@@ -127,7 +125,7 @@ async fn page(app: &App, which: &Which, filter: &Filter) -> Result<Response, Ref
             break;
         }
     }
-    let next = Cursor { epoch: Some(epoch), offset: after }.to_string();
+    let next = Cursor { epoch: Some(app.store.epoch()), offset: after }.to_string();
     Ok(json(&FeedPage { gap, items, next }))
 }
 

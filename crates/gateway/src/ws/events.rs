@@ -51,7 +51,7 @@ pub(crate) async fn serve(
     app.accepts_work()?;
     let filter = Filter::parse(caller.sees(), which.topics.as_deref(), which.types.as_deref())?;
     // Before the handshake is answered: what happens after the client knows that it is connected is not missed.
-    let follower = app.hub.subscribe(which.cursor()?, filter)?;
+    let follower = app.hub.subscribe(which.cursor()?, filter).await?;
     let shared = Arc::clone(&app);
     let batch = which.batch;
     accept(&app, request, Terms { max_message_bytes: MAX_MESSAGE_BYTES, deflate: batch }, move |socket| {

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use squall_client::events::{Filter, Item, Start};
 use squall_client::work::{self, Incoming};
-use squall_client::{Backoff, Endpoint, Options};
-use squall_protocol::TaskId;
-use squall_testkit::{Redis, Squall, eventually};
+use squall_client::{Backoff, Endpoint, Options, Subscriber};
+use squall_protocol::{Cursor, TaskId};
+use squall_testkit::{Redis, Squall, eventually, within};
 
 use crate::support::*;
 
@@ -119,6 +120,33 @@ async fn one_is_killed_and_one_is_drained_and_nothing_acknowledged_is_lost() {
         }
     }
     assert!(acknowledged.is_subset(&published), "what was acknowledged is told");
+}
+
+/// A subscriber goes on at another gateway faster than that one hears of what the first has told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_moves_to_one_that_has_not_heard_yet_is_told_of_no_gap() {
+    let redis = Redis::start("everysec");
+    let (one, other) = (gateway_on(&redis).await, gateway_on(&redis).await);
+    for _ in 0..10 {
+        // Who is not in this list is told nothing, until its next sign of life within a second.
+        let _ = redis.ask(&["DEL", "squall:gateways"]);
+        publish(&mut http(&one), json!({"kind": "k"})).await;
+        let page = http(&one).events(None, 1_000, &[], &[]).await.unwrap();
+        assert!(page.gap.is_none() && !page.items.is_empty());
+        let after: Cursor = page.next.parse().unwrap();
+        let page = http(&other).events(Some(after), 1_000, &[], &[]).await.unwrap();
+        assert_eq!((page.gap, page.items.len()), (None, 0), "it has all that there is");
+        let start = Start::After(after);
+        let endpoint = endpoint(&other);
+        let mut subscriber =
+            Subscriber::new(endpoint, Options::default(), Backoff::default(), start, Filter::default());
+        assert!(matches!(subscriber.next().await.unwrap(), Item::Connected { .. }));
+        publish(&mut http(&one), json!({"kind": "k"})).await;
+        match within("the next event", SOON, subscriber.next()).await.unwrap() {
+            Item::Event(event) => assert_eq!(event.offset, after.offset + 1),
+            other => panic!("{other:?} in place of the next event"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
