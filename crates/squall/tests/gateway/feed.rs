@@ -7,29 +7,11 @@ use std::time::Duration;
 use serde_json::json;
 use squall_client::events::{Filter, Item, RawItem, Start};
 use squall_client::ws::{Message, Socket};
-use squall_client::{Backoff, Error, Lost, Options, Subscriber, Work};
+use squall_client::{Error, Lost, Options, Work};
 use squall_protocol::{Cursor, EndSession, Epoch, FeedRecord, GapReason, NackMode, NewTask, Topic};
 use squall_testkit::{Seed, Squall, eventually, within};
 
 use crate::support::*;
-
-fn backoff() -> Backoff {
-    Backoff { first_ms: 5, longest_ms: 100, ..Backoff::default() }
-}
-
-fn subscriber(gateway: &Squall, start: Start, filter: Filter) -> Subscriber {
-    Subscriber::new(endpoint(gateway), Options::default(), backoff(), start, filter)
-}
-
-async fn next_event(subscriber: &mut Subscriber) -> FeedRecord {
-    loop {
-        match within("an event", SOON, subscriber.next()).await.unwrap() {
-            Item::Event(record) => return *record,
-            Item::Connected { .. } => {}
-            other => panic!("{other:?}"),
-        }
-    }
-}
 
 async fn head(gateway: &Squall) -> Cursor {
     let stats = http(gateway).stats().await.unwrap();

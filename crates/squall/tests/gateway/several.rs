@@ -10,9 +10,9 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use squall_client::events::{Filter, Item, Start};
 use squall_client::work::{self, Incoming};
-use squall_client::{Backoff, Endpoint, Options, Subscriber};
+use squall_client::{Backoff, Endpoint, Options};
 use squall_protocol::{Cursor, TaskId};
-use squall_testkit::{Redis, Squall, eventually, within};
+use squall_testkit::{Redis, Squall, eventually};
 
 use crate::support::*;
 
@@ -136,16 +136,10 @@ async fn whoever_moves_to_one_that_has_not_heard_yet_is_told_of_no_gap() {
         let after: Cursor = page.next.parse().unwrap();
         let page = http(&other).events(Some(after), 1_000, &[], &[]).await.unwrap();
         assert_eq!((page.gap, page.items.len()), (None, 0), "it has all that there is");
-        let start = Start::After(after);
-        let endpoint = endpoint(&other);
-        let mut subscriber =
-            Subscriber::new(endpoint, Options::default(), Backoff::default(), start, Filter::default());
+        let mut subscriber = subscriber(&other, Start::After(after), Filter::default());
         assert!(matches!(subscriber.next().await.unwrap(), Item::Connected { .. }));
         publish(&mut http(&one), json!({"kind": "k"})).await;
-        match within("the next event", SOON, subscriber.next()).await.unwrap() {
-            Item::Event(event) => assert_eq!(event.offset, after.offset + 1),
-            other => panic!("{other:?} in place of the next event"),
-        }
+        assert_eq!(next_event(&mut subscriber).await.offset, after.offset + 1);
     }
 }
 

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
+use squall_client::events::{Filter, Item, Start};
 use squall_client::http::{JSON, Response};
 use squall_client::work::Incoming;
-use squall_client::{Endpoint, Error, Http, Options, Work};
+use squall_client::{Backoff, Endpoint, Error, Http, Options, Subscriber, Work};
 use squall_protocol::frame::Nack;
 use squall_protocol::task::Published;
-use squall_protocol::{NackMode, Priority, Receipt, SessionId, TaskId, TaskState, WireError};
+use squall_protocol::{FeedRecord, NackMode, Priority, Receipt, SessionId, TaskId, TaskState, WireError};
 use squall_testkit::{Setup, Squall, eventually, within};
 
 /// Long enough for anything that should happen at all, on a machine that does something else meanwhile.
@@ -195,4 +196,25 @@ impl Worker {
 
 pub(crate) fn nack(id: TaskId, mode: NackMode, reason: &str) -> Nack<'_> {
     Nack { id, mode, delay_ms: None, reason: Some(reason.into()), pause_lane_ms: None }
+}
+
+/// Quick, so that a test need not wait.
+pub(crate) fn backoff() -> Backoff {
+    Backoff { first_ms: 5, longest_ms: 100, ..Backoff::default() }
+}
+
+/// Follows the feed.
+pub(crate) fn subscriber(gateway: &Squall, start: Start, filter: Filter) -> Subscriber {
+    Subscriber::new(endpoint(gateway), Options::default(), backoff(), start, filter)
+}
+
+/// The next event, and nothing else but a connection before it.
+pub(crate) async fn next_event(subscriber: &mut Subscriber) -> FeedRecord {
+    loop {
+        match within("an event", SOON, subscriber.next()).await.unwrap() {
+            Item::Event(record) => return *record,
+            Item::Connected { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::marker::PhantomData;
 
-use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{DeserializeOwned, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Error, Result};
@@ -195,16 +196,28 @@ pub(super) struct Maybe<T>(pub Option<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Maybe<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Either<T> {
-            Present(T),
-            Absent(IgnoredAny),
+        /// A number or an array, the only ones that are ever absent.
+        struct IfThere<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for IfThere<T> {
+            type Value = Option<T>;
+
+            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                out.write_str("false, a number or an array")
+            }
+
+            fn visit_bool<E: serde::de::Error>(self, _: bool) -> std::result::Result<Option<T>, E> {
+                Ok(None)
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> std::result::Result<Option<T>, E> {
+                T::deserialize(number.into_deserializer()).map(Some)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> std::result::Result<Option<T>, A::Error> {
+                T::deserialize(SeqAccessDeserializer::new(seq)).map(Some)
+            }
         }
-        Ok(match Either::deserialize(deserializer)? {
-            Either::Present(value) => Self(Some(value)),
-            Either::Absent(_) => Self(None),
-        })
+        deserializer.deserialize_any(IfThere(PhantomData)).map(Self)
     }
 }
 
@@ -346,59 +359,18 @@ fn part<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(seq: &mut A, what: &str) ->
     seq.next_element()?.ok_or_else(|| serde::de::Error::custom(format_args!("{what} is missing")))
 }
 
-/// `false`: there is nothing to say.
-fn rest<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Rest, D::Error> {
-    struct IfThere;
-    impl<'de> Visitor<'de> for IfThere {
-        type Value = Rest;
-
-        fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            out.write_str("false, or the rest of an answer")
-        }
-
-        fn visit_bool<E: serde::de::Error>(self, _: bool) -> std::result::Result<Rest, E> {
-            Ok(Rest::default())
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> std::result::Result<Rest, A::Error> {
-            Rest::deserialize(serde::de::value::SeqAccessDeserializer::new(seq))
-        }
-    }
-    deserializer.deserialize_any(IfThere)
-}
-
-impl<'de> Deserialize<'de> for Answer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct IfAny(#[serde(deserialize_with = "rest")] Rest);
-        struct Parts;
-        impl<'de> Visitor<'de> for Parts {
-            type Value = Answer;
-
-            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                out.write_str("an answer")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Answer, A::Error> {
-                let now = part(&mut seq, "the time")?;
-                let wake = part(&mut seq, "when to wake")?;
-                let head = part(&mut seq, "the end of the feed")?;
-                let counts = part(&mut seq, "what is counted")?;
-                let IfAny(rest) = part(&mut seq, "the rest")?;
-                let mut replies = Vec::with_capacity(seq.size_hint().unwrap_or(0));
-                while let Some(reply) = seq.next_element()? {
-                    replies.push(reply);
-                }
-                Ok(Answer { now, wake, head, counts, rest, replies })
-            }
-        }
-        deserializer.deserialize_seq(Parts)
-    }
-}
-
-/// Reads an answer.
-pub(super) fn answer(bytes: &[u8]) -> std::result::Result<Answer, rmp_serde::decode::Error> {
-    rmp_serde::from_slice(bytes)
+/// Reads an answer: the time, when to wake, the feed's end, what is counted, the rest or `false`, and the replies.
+pub(super) fn answer(mut bytes: &[u8]) -> std::result::Result<Answer, rmp_serde::decode::Error> {
+    let parts = rmp::decode::read_array_len(&mut bytes)?;
+    let from = &mut rmp_serde::Deserializer::from_read_ref(bytes);
+    Ok(Answer {
+        now: Deserialize::deserialize(&mut *from)?,
+        wake: Deserialize::deserialize(&mut *from)?,
+        head: Deserialize::deserialize(&mut *from)?,
+        counts: Deserialize::deserialize(&mut *from)?,
+        rest: Maybe::deserialize(&mut *from)?.0.unwrap_or_default(),
+        replies: (5..parts).map(|_| Deserialize::deserialize(&mut *from)).collect::<std::result::Result<_, _>>()?,
+    })
 }
 
 /// A lane as the library shows it.

@@ -284,6 +284,14 @@ end
 
 local function whole(number) return format('%d', number) end
 
+-- A lane as it is kept, and what it is kept from: see above.
+local function pack_lane(paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3, o1, o2, o3)
+  return pack({ paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3, o1, o2, o3 })
+end
+
+-- Behind a number that nobody needs; nothing of owners if an earlier version wrote it.
+local function parts_of_lane(stored) return parts(stored, 13, 1) end
+
 -- The next place in the order of publishing, and the same as it stands in queues.
 local function next_place(c)
   c.seq = c.seq + 1
@@ -295,12 +303,12 @@ local function said(name, text) return ',"' .. name .. '":' .. encode(text) end
 
 local function refusal(code, ...) return { 0, code, ... } end
 
--- A lane as it is kept. `listed`: how many of its ready tasks have an entry in the list of their level. `dirty`: it may have something for
+-- A lane, from how it is kept. `listed`: how many of its ready tasks have an entry in the list of their level. `dirty`: it may have something for
 -- other gateways' workers; `left`: whether it has, if this call has looked (`scheduled`).
 local function read_lane(keys, name, set, stored)
   local _, paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3, o1, o2, o3
   if stored then
-    _, paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3, o1, o2, o3 = parts(stored, 13, 1)
+    _, paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3, o1, o2, o3 = parts_of_lane(stored)
   else
     paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3 = false, 0, 0, 0, 0, 0, 0, 0, 0, 0
   end
@@ -335,8 +343,8 @@ end
 
 local function packed_lane(L)
   local credit, ready, only = L.credit, L.ready, L.only
-  return pack({ L.paused or false, L.leased, L.delayed, L.tat, credit[1], credit[2], credit[3], ready[1], ready[2], ready[3],
-    only[1], only[2], only[3] })
+  return pack_lane(L.paused or false, L.leased, L.delayed, L.tat, credit[1], credit[2], credit[3], ready[1], ready[2], ready[3],
+    only[1], only[2], only[3])
 end
 
 local function depth(L) return L.ready[1] + L.ready[2] + L.ready[3] + L.delayed end
@@ -350,7 +358,10 @@ local function known_lane(c, name)
   return nil
 end
 
-local function is_paused(c, L) return L.paused ~= nil and (L.paused == 0 or L.paused > c.now) end
+-- `until_ms`: 0: until it is resumed; nil or false: it is not paused.
+local function pauses(until_ms, now) return until_ms and (until_ms == 0 or until_ms > now) or false end
+
+local function is_paused(c, L) return pauses(L.paused, c.now) end
 
 -- Calls the command with a key and any number of arguments, a thousand at a time.
 local function call_all(command, key, arguments)

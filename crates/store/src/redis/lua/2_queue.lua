@@ -68,8 +68,12 @@ local function packed_lease(worker, receipt, expires, attempts, packed, created,
 end
 
 -- What changes of a task, as it is kept.
+local function packed_moving(state, created, seq, deadline, stage, owner, due, attempts, replayed)
+  return pack({ state, created, seq, deadline or false, stage, owner, due, attempts, replayed or false })
+end
+
 local function moving(T)
-  return pack({ T.state, T.created, T.seq, T.deadline or false, T.stage, T.owner, T.due, T.attempts, T.replayed or false })
+  return packed_moving(T.state, T.created, T.seq, T.deadline, T.stage, T.owner, T.due, T.attempts, T.replayed)
 end
 
 local function flow_key(c, L, T)

@@ -2,12 +2,13 @@
 
 local verbs = {}
 
--- m of a task, and what its event says of it, that is ready at once and of which nothing else knows.
-local function plain(now, seq, owner) return pack({ 'w', now, seq, false, 'e', owner, now, 0, false }) end
-
-local function told_of_plain(id, at, label, payload, tenant)
-  return id .. '\ndue=' .. at .. '\n' .. label .. ',"payload_bytes":' .. #payload .. '\n' .. tenant
+-- What the event of a new task says.
+local function told_of_new(id, times, label, payload, tenant)
+  return id .. '\n' .. times .. '\n' .. label .. ',"payload_bytes":' .. #payload .. '\n' .. tenant
 end
+
+-- m of a task that is ready at once and of which nothing else knows.
+local function plain(now, seq, owner) return packed_moving('w', now, seq, false, 'e', owner, now, 0, false) end
 
 local function has(scope, tenant) return scope == '' or scope == tenant end
 
@@ -58,7 +59,7 @@ local function publish_one(c, tenant, id, packed, payload, delay, deadline, idem
     L.ready[level] = L.ready[level] + 1
     enqueue(c, L, level, owner, c.now, place .. id)
     call('HSET', key, 'i', packed, 'm', plain(c.now, seq, owner), 'y', payload)
-    event_of(c, 'task_published', told_of_plain(id, c.at, label, payload, tenant))
+    event_of(c, 'task_published', told_of_new(id, 'due=' .. c.at, label, payload, tenant))
     return 1
   end
   local T = {
@@ -70,7 +71,7 @@ local function publish_one(c, tenant, id, packed, payload, delay, deadline, idem
   call('HSET', key, 'i', packed, 'm', moving(T), 'y', payload)
   local times = 'due=' .. (delay == 0 and c.at or whole(T.due))
   if T.deadline then times = times .. ' deadline=' .. whole(T.deadline) end
-  event(c, 'task_published', id, tenant, label .. ',"payload_bytes":' .. #payload, times)
+  event_of(c, 'task_published', told_of_new(id, times, label, payload, tenant))
   if dead then bury(c, L, T, dead[1], dead[2], false) end
   return 1
 end

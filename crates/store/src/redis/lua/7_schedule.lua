@@ -241,9 +241,12 @@ local function lease(c, L, entry, taker, tat)
   return { taker.index, id, got[1], got[3], created, deadline, receipt, attempt, expires }
 end
 
-local function may_lease(c, L)
-  return (L.set.concurrency == 0 or L.leased < L.set.concurrency) and not is_paused(c, L)
+-- Whether a lane gives what it has to whoever takes, but for its rate.
+local function gives(set, leased, paused, now)
+  return (set.concurrency == 0 or leased < set.concurrency) and not pauses(paused, now)
 end
+
+local function may_lease(c, L) return gives(L.set, L.leased, L.paused, c.now) end
 
 local function schedule_lane(c, L, line, out, budget)
   L.turn, L.turned, L.windows, L.scheduled = {}, false, {}, true

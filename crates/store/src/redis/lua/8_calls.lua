@@ -111,7 +111,7 @@ local function publish_quickly(store, asker, stored, cfg, now, known, verb, tena
   if session or order_key or not (lane and set and stored[1] and stored[2] and stored[3]) then return nil end
   local head, seq, next_timer = number_of('offset', stored[1]), number_of('seq', stored[2]), number_of('next', stored[3])
   if known > head or next_timer <= now then return nil end
-  local _, paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3, o1, o2, o3 = parts(lane, 13, 1)
+  local _, paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3, o1, o2, o3 = parts_of_lane(lane)
   local owner = 't:' .. tenant
   if r1 + r2 + r3 + delayed >= set.max_depth then return nil end
   if level == 1 and o1 == owner then
@@ -128,14 +128,13 @@ local function publish_quickly(store, asker, stored, cfg, now, known, verb, tena
   call('HSET', own['task:'] .. id, 'i', packed, 'm', plain(now, seq, owner), 'y', payload)
   call('ZADD', keys.order[level] .. owner, at, place .. id)
   call('RPUSH', keys.queue[level], at)
-  call('XADD', own.feed, told, 'm', at, 'task_published', told_of_plain(id, at, label, payload, tenant))
-  lane = pack({ paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3, o1, o2, o3 })
+  call('XADD', own.feed, told, 'm', at, 'task_published', told_of_new(id, 'due=' .. at, label, payload, tenant))
+  lane = pack_lane(paused, leased, delayed, tat, c1, c2, c3, r1, r2, r3, o1, o2, o3)
   call('MSET', own.seq, place, own.offset, told, keys.lane, lane)
   remember('seq', place, seq)
   remember('offset', told, head)
   if stored[4] ~= '1' then
-    local waits = (paused and (paused == 0 or paused > now)) or (set.concurrency > 0 and leased >= set.concurrency)
-    tell_others(store, asker, waits and told or told .. '\n' .. name)
+    tell_others(store, asker, gives(set, leased, paused, now) and told .. '\n' .. name or told)
   end
   return pack({ now, next_timer < NEVER and next_timer or -1, head, { name, level * 10, 1 }, false, 1 })
 end
